@@ -1,0 +1,48 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "sluice",
+  products: [
+    .library(name: "Pipeline", targets: ["Pipeline"]),
+    .library(name: "PipelineTesting", targets: ["PipelineTesting"]),
+    .library(name: "Middlewares", targets: ["Middlewares"]),
+    .library(name: "ScryptPasswords", targets: ["ScryptPasswords"]),
+    .library(name: "Transports", targets: ["Transports"]),
+    .executable(name: "ExampleApp", targets: ["ExampleApp"]),
+  ],
+  targets: [
+    // The typed chain. Knows no socket, no file, no clock of its own, and needs no C library.
+    .target(name: "Pipeline", swiftSettings: settings),
+    .target(name: "PipelineTesting", dependencies: ["Pipeline"], swiftSettings: settings),
+    .target(name: "Middlewares", dependencies: ["Pipeline"], swiftSettings: settings),
+    // scrypt and HMAC through OpenSSL: apart, so that who uses the other middlewares needs no C library.
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .target(name: "ScryptPasswords", dependencies: ["Pipeline", "Middlewares", "COpenSSL"], swiftSettings: settings),
+    // What Glibc's module does not declare: epoll, splice, accept4, ...
+    .target(name: "CShim"),
+    .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
+    .executableTarget(
+      name: "ExampleApp", dependencies: ["Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
+      swiftSettings: settings),
+    .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "PipelineTesting"], swiftSettings: settings),
+    .testTarget(
+      name: "MiddlewaresTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares"], swiftSettings: settings),
+    .testTarget(
+      name: "ScryptPasswordsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "ScryptPasswords"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "TransportsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ExampleAppTests", dependencies: ["Pipeline", "Middlewares", "Transports"], swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,4 @@
+@main
+struct ExampleApp {
+  static func main() {}
+}
