@@ -1,0 +1,248 @@
+/// One TCP or SOCKS5 connection, or one HTTP request: what a chain handles.
+///
+/// Not Sendable and without a lock: it belongs to its connection's task and loop, and the compiler refuses to share it.
+/// A middleware that needs something of it elsewhere copies the values.
+open class Exchange {
+  /// Unique within the process.
+  public final var id: UInt64
+  /// Who the client is, as far as the network vouches for it.
+  public final let client: ClientAddress
+  /// Where it came in.
+  public final let listener: ListenerInfo
+  /// Time, waiting, names, dialling.
+  public final let runtime: ConnectionRuntime
+  /// When it began.
+  public final var startedAt: Instant
+
+  /// Set by the authenticator; for logs and limits. A middleware that needs an identity declares that need instead.
+  public final var principal: Principal?
+  /// Whether the client has seen a byte from the upstream's side. After that no other answer is possible.
+  public final var isCommitted = false
+  /// 1 on the first try; a retry above counts on.
+  public final var attempt = 1
+  /// What middlewares said about it so far.
+  public final private(set) var annotations = Annotations()
+  /// The destination that a rule has checked; destinations dial this one and no other.
+  public final var approved: ApprovedDestination?
+  /// What the client asked for, once it is known. For logs; ``destination()`` asks for it.
+  public final var requestedDestination: Endpoint?
+  /// The upstream address that was dialled last.
+  public final var upstreamAddress: SocketAddress?
+  /// Payload bytes so far; kept current by the relay at least once a second.
+  public final var traffic = Traffic()
+
+  @usableFromInline final var depth = -1
+  @usableFromInline final var mark: UInt64 = 0
+  @usableFromInline final var tallies: UnsafeMutablePointer<Tally>?
+  @usableFromInline final var timed = false
+  private final var slots: [any ResettableSlot] = []
+  private final var meters: [MeterEntry] = []
+
+  public init(id: UInt64, client: ClientAddress, listener: ListenerInfo, runtime: ConnectionRuntime) {
+    self.id = id
+    self.client = client
+    self.listener = listener
+    self.runtime = runtime
+    startedAt = runtime.now
+  }
+
+  /// "tcp", "socks5", "http".
+  open class var transport: String { "any" }
+
+  /// The client's end. A transport sets it; a destination uses ``tunnel(through:)``.
+  open var clientStream: any ByteStream {
+    preconditionFailure("\(type(of: self)) has no client stream")
+  }
+
+  /// Where the client wants to go. SOCKS5 reads its request only now (and therefore ends its authentication now).
+  ///
+  /// - Throws: a ``Rejection``: `malformed`, `unsupportedCommand`, `handshakeTimeout`, or `forbidden` where the transport
+  ///   names no destination.
+  open func destination() async throws -> Endpoint {
+    throw Rejection(.forbidden, detail: "a \(Self.transport) client names no destination")
+  }
+
+  /// Tells the client that the way is open (SOCKS5: the success reply). Called once, by ``tunnel(through:)``.
+  open func openTunnel(through upstream: any ByteStream) async throws {}
+
+  /// Opens the way for the client and moves bytes both ways until both directions have ended.
+  ///
+  /// Closes `upstream` on every path.
+  public final func tunnel(through upstream: any ByteStream) async throws -> Summary {
+    do {
+      try await openTunnel(through: upstream)
+    } catch {
+      upstream.abort()
+      throw error
+    }
+    return try await runtime.relay(client: clientStream, upstream: upstream, for: self)
+  }
+
+  /// Subject of the client's TLS certificate, once transports have TLS.
+  open var peerCertificate: String? { nil }
+
+  /// Called by the transport before the next request on this connection; what was allocated is kept.
+  open func recycle(id: UInt64) {
+    self.id = id
+    startedAt = runtime.now
+    principal = nil
+    isCommitted = false
+    attempt = 1
+    annotations = Annotations()
+    approved = nil
+    requestedDestination = nil
+    upstreamAddress = nil
+    traffic = Traffic()
+    runtime.deadline = .distantFuture
+    depth = -1
+    for slot in slots { slot.reset() }
+    meters.removeAll(keepingCapacity: true)
+  }
+
+  /// Says something about the exchange that a transport may show its client.
+  public final func annotate(_ annotation: Annotation) {
+    switch annotation {
+    case .rateLimit(let limit):
+      if let old = annotations.rateLimit, old.remaining <= limit.remaining { return }
+      annotations.rateLimit = limit
+    case .allowedMethods(let methods):
+      for method in methods where !annotations.allowedMethods.contains(method) {
+        annotations.allowedMethods.append(method)
+      }
+    }
+  }
+}
+
+@available(*, unavailable, message: "an exchange belongs to its connection's task")
+extension Exchange: Sendable {}
+
+// MARK: - Time and waiting
+
+extension Exchange {
+  /// Monotonic time.
+  public final var now: Instant { runtime.now }
+
+  /// The index of the loop that serves it, for state that is kept per loop.
+  public final var shard: Int { runtime.shard }
+
+  /// Absolute. The engine wakes whatever the exchange waits for when it passes.
+  public final var deadline: Instant {
+    get { runtime.deadline }
+    set { runtime.deadline = newValue }
+  }
+
+  /// Waits; throws what ``ConnectionRuntime`` says.
+  public final func sleep(for duration: Duration) async throws {
+    try await runtime.sleep(until: runtime.now + duration)
+  }
+
+  /// Runs `body` under a deadline: the nearer of this one and those around it.
+  ///
+  /// - Throws: `Rejection(.deadlineExceeded)` when this very limit passed; an outer one passes through.
+  public final func withDeadline(_ limit: Duration, _ body: () async throws -> Summary) async throws -> Summary {
+    let outer = runtime.deadline
+    let mine = runtime.now + limit
+    guard mine < outer else { return try await body() }
+    runtime.deadline = mine
+    defer { runtime.deadline = outer }
+    do {
+      return try await body()
+    } catch let exceeded as DeadlineExceeded where exceeded.deadline == mine {
+      throw Rejection(.deadlineExceeded, detail: "after \(limit)", cause: exceeded)
+    }
+  }
+
+  /// The addresses of `host`: the literal itself, or what the resolver says.
+  public final func resolve(_ host: Host) async throws -> [IPAddress] {
+    switch host {
+    case .ip(let address): [address]
+    case .name(let name): try await runtime.resolve(name)
+    }
+  }
+
+  /// Connects to an approved destination within the listener's connect timeout, and remembers the address.
+  public final func dial(_ destination: ApprovedDestination) async throws -> any ByteStream {
+    upstreamAddress = destination.addresses.first
+    let stream = try await runtime.connect(to: destination, timeout: listener.options.connectTimeout)
+    upstreamAddress = stream.remoteAddress ?? upstreamAddress
+    return stream
+  }
+}
+
+// MARK: - Meters
+
+private struct MeterEntry {
+  let meter: any ByteMeter
+  /// What the meter has been told so far.
+  var told: Traffic
+}
+
+extension Exchange {
+  /// From now on `meter` counts and limits what the exchange moves.
+  public final func attach(_ meter: any ByteMeter) { meters.append(MeterEntry(meter: meter, told: traffic)) }
+
+  /// Tells `meter` the rest, and no more after that.
+  public final func detach(_ meter: any ByteMeter) {
+    guard let index = meters.lastIndex(where: { $0.meter === meter }) else { return }
+    let entry = meters.remove(at: index)
+    do {
+      _ = try entry.meter.account(traffic - entry.told, on: self, isLast: true)
+    } catch {
+      // There is nothing left to cut.
+    }
+  }
+
+  /// Engine: tells every meter what moved and returns the strictest lease.
+  ///
+  /// - Throws: what a meter throws to cut the exchange.
+  public final func renewLease() throws -> Lease {
+    var lease = Lease.unlimited
+    for index in meters.indices {
+      let moved = traffic - meters[index].told
+      meters[index].told = traffic
+      lease = lease.narrowed(by: try meters[index].meter.account(moved, on: self, isLast: false))
+    }
+    return lease
+  }
+
+  /// Engine: whether anybody counts or limits the bytes.
+  public final var isMetered: Bool { !meters.isEmpty }
+}
+
+// MARK: - Values of middlewares
+
+/// A typed value that one middleware leaves on the exchange for another.
+public protocol ExchangeKey {
+  associatedtype Value
+  /// What is read before anything was written.
+  static var defaultValue: Value { get }
+}
+
+private protocol ResettableSlot: AnyObject {
+  func reset()
+}
+
+private final class Slot<Key: ExchangeKey>: ResettableSlot {
+  var value: Key.Value
+  init(_ value: Key.Value) { self.value = value }
+  func reset() { value = Key.defaultValue }
+}
+
+extension Exchange {
+  /// The value under `key`, or its default. A slot is allocated once per connection and used again by the next request.
+  public final subscript<Key: ExchangeKey>(_ key: Key.Type) -> Key.Value {
+    get {
+      for slot in slots where type(of: slot) == Slot<Key>.self {
+        return unsafeDowncast(slot, to: Slot<Key>.self).value
+      }
+      return Key.defaultValue
+    }
+    set {
+      for slot in slots where type(of: slot) == Slot<Key>.self {
+        unsafeDowncast(slot, to: Slot<Key>.self).value = newValue
+        return
+      }
+      slots.append(Slot<Key>(newValue))
+    }
+  }
+}

@@ -1,0 +1,17 @@
+/// What a component's background task (``Component/run(_:)``) may use.
+public protocol BackgroundServices: Sendable {
+  /// Monotonic time.
+  var now: Instant { get }
+
+  /// Waits; ends early with `CancellationError` when the app stops.
+  func sleep(for duration: Duration) async throws
+
+  /// 64 uniformly random bits. Not for keys or tokens.
+  func randomBits() -> UInt64
+
+  /// Runs blocking or long work on the bounded offload pool.
+  func offload<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result
+
+  /// Writes a line to the operational log.
+  func log(_ level: LogLevel, _ message: @autoclosure () -> String)
+}

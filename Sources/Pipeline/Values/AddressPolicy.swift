@@ -1,0 +1,128 @@
+/// Which destinations may be dialled: rules that are read from the top, the first that matches decides.
+///
+/// A rule is asked once for every *resolved* address, and the address that it allowed is the one that is dialled: a name
+/// that resolves to something else a moment later changes nothing (no DNS rebinding).
+public struct AddressPolicy: Sendable, Hashable {
+  public enum Action: String, Sendable, Hashable { case allow, deny }
+
+  /// One line: it matches when everything that it names matches.
+  public struct Rule: Sendable, Hashable, CustomStringConvertible {
+    public var action: Action
+    /// `nil`: every host. `example.com`: that name. `*.example.com`: every name below it.
+    public var host: String?
+    /// `nil`: every port.
+    public var ports: ClosedRange<UInt16>?
+    /// `nil`: every address.
+    public var block: CIDR?
+
+    /// Allows what matches all that is given; nothing given: everything.
+    public static func allow(
+      host: String? = nil, ports: ClosedRange<UInt16>? = nil, block: CIDR? = nil
+    ) -> Rule {
+      Rule(action: .allow, host: host?.lowercased(), ports: ports, block: block)
+    }
+
+    /// Denies what matches all that is given; nothing given: everything.
+    public static func deny(
+      host: String? = nil, ports: ClosedRange<UInt16>? = nil, block: CIDR? = nil
+    ) -> Rule {
+      Rule(action: .deny, host: host?.lowercased(), ports: ports, block: block)
+    }
+
+    func matches(_ endpoint: Endpoint, at address: IPAddress) -> Bool {
+      if let ports, !ports.contains(endpoint.port) { return false }
+      if let block, !block.contains(address) { return false }
+      guard let host else { return true }
+      switch endpoint.host {
+      case .ip(let literal): return host == literal.description
+      case .name(let name):
+        guard host.hasPrefix("*.") else { return name.text == host }
+        let suffix = String(host.dropFirst(2))
+        return name.text != suffix && name.isWithin(suffix)
+      }
+    }
+
+    public var description: String {
+      var parts = [action.rawValue]
+      if let host { parts.append("host \(host)") }
+      if let ports { parts.append("ports \(ports.lowerBound)-\(ports.upperBound)") }
+      if let block { parts.append("block \(block)") }
+      return parts.count == 1 ? parts[0] + " everything" : parts.joined(separator: " ")
+    }
+  }
+
+  /// What happens to an address that no rule names.
+  public enum Otherwise: String, Sendable, Hashable {
+    /// Allowed unless it is private, loopback, link-local (metadata services) or special-purpose.
+    case publicOnly
+    case allow, deny
+  }
+
+  /// Read from the top.
+  public var rules: [Rule]
+  /// What happens to an address that no rule names.
+  public var otherwise: Otherwise
+
+  /// Creates a policy; without arguments it allows the public internet only.
+  public init(_ rules: [Rule] = [], otherwise: Otherwise = .publicOnly) {
+    self.rules = rules
+    self.otherwise = otherwise
+  }
+
+  /// Public addresses only.
+  public static let publicOnly = AddressPolicy()
+  /// Every address. For destinations that the operator wrote down, and for listeners that only this machine reaches.
+  public static let anything = AddressPolicy(otherwise: .allow)
+
+  /// What a destination without rules applies: everything on a listener that only this machine reaches, else the public
+  /// internet only.
+  public static func standard(for listener: ListenerInfo) -> AddressPolicy {
+    listener.address.isLocal ? .anything : .publicOnly
+  }
+
+  /// Whether `address`, to which `endpoint` resolved, may be dialled.
+  public func allows(_ endpoint: Endpoint, at address: IPAddress) -> Bool {
+    for rule in rules where rule.matches(endpoint, at: address) { return rule.action == .allow }
+    switch otherwise {
+    case .publicOnly: return address.isPublic
+    case .allow: return true
+    case .deny: return false
+    }
+  }
+
+  /// Keeps the addresses that may be dialled.
+  ///
+  /// - Throws: `Rejection(.forbidden)` when none remains or the port is 0, `Rejection(.nameNotFound)` when there was none.
+  public func approve(_ endpoint: Endpoint, resolved: [IPAddress]) throws -> ApprovedDestination {
+    guard endpoint.port != 0 else {
+      throw Rejection(.forbidden, detail: "destination \(endpoint): port 0 cannot be dialled; allowed are 1...65535")
+    }
+    guard !resolved.isEmpty else { throw Rejection(.nameNotFound, detail: "\(endpoint.host) has no address") }
+    let addresses = resolved.lazy.filter { allows(endpoint, at: $0) }.map { SocketAddress.ip($0, port: endpoint.port) }
+    let approved = Array(addresses)
+    guard !approved.isEmpty else {
+      let list = resolved.map(\.description).joined(separator: ", ")
+      throw Rejection(
+        .forbidden, detail: "destination \(endpoint) resolves to \(list), which the address policy denies")
+    }
+    return ApprovedDestination(endpoint: endpoint, addresses: approved)
+  }
+}
+
+/// A destination whose addresses a policy has checked. Only this can be dialled, and only an ``AddressPolicy`` makes one.
+public struct ApprovedDestination: Sendable, Hashable {
+  /// What was asked for; `nil` for a Unix socket.
+  public let endpoint: Endpoint?
+  /// The addresses that may be dialled; never empty.
+  public let addresses: [SocketAddress]
+
+  init(endpoint: Endpoint?, addresses: [SocketAddress]) {
+    self.endpoint = endpoint
+    self.addresses = addresses
+  }
+
+  /// A Unix socket that the operator wrote down. A client can never name one.
+  public static func unixSocket(_ path: String) -> ApprovedDestination {
+    ApprovedDestination(endpoint: nil, addresses: [.unix(path)])
+  }
+}

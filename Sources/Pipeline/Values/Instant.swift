@@ -1,0 +1,52 @@
+/// A point of monotonic time, in nanoseconds since an origin that nobody may rely on.
+///
+/// Comparable within one process only. Deadlines, leases and buckets are kept in it, so that a change of the wall
+/// clock moves none of them.
+@frozen public struct Instant: Hashable, Comparable, Sendable {
+  /// Nanoseconds since the origin of the clock.
+  public var nanoseconds: UInt64
+
+  /// Creates an instant from the clock's own count.
+  @inlinable public init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
+
+  /// Later than every other: "no deadline".
+  @inlinable public static var distantFuture: Instant { Instant(nanoseconds: .max) }
+
+  /// The instant `duration` later; stays within the range of the clock, so a huge duration means "never".
+  @inlinable public func advanced(by duration: Duration) -> Instant {
+    let delta = duration.nanosecondsClamped
+    if delta >= 0 {
+      let (sum, overflow) = nanoseconds.addingReportingOverflow(UInt64(delta))
+      return overflow ? .distantFuture : Instant(nanoseconds: sum)
+    }
+    let (difference, overflow) = nanoseconds.subtractingReportingOverflow(delta.magnitude)
+    return Instant(nanoseconds: overflow ? 0 : difference)
+  }
+
+  @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
+
+  @inlinable public static func + (a: Instant, b: Duration) -> Instant { a.advanced(by: b) }
+
+  /// The time from `b` to `a`; negative when `a` is the earlier one.
+  @inlinable public static func - (a: Instant, b: Instant) -> Duration {
+    a >= b
+      ? .nanoseconds(Int64(clamping: a.nanoseconds - b.nanoseconds))
+      : .nanoseconds(-Int64(clamping: b.nanoseconds - a.nanoseconds))
+  }
+}
+
+extension Duration {
+  /// The duration in nanoseconds, clamped to what 64 bits hold (292 years).
+  @inlinable public var nanosecondsClamped: Int64 {
+    let (seconds, attoseconds) = components
+    let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    if overflow { return seconds < 0 ? .min : .max }
+    let (sum, carry) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000)
+    return carry ? (seconds < 0 ? .min : .max) : sum
+  }
+
+  /// The duration in seconds, for messages and rates.
+  @inlinable public var inSeconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) / 1e18
+  }
+}
