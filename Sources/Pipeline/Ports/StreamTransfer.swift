@@ -1,0 +1,44 @@
+// Reading and writing a stream from within an exchange, for destinations that speak to the client themselves.
+
+extension Exchange {
+  /// Waits until `stream` has bytes and appends them to `buffer`.
+  ///
+  /// - Parameter limit: bytes taken at most; at least 1.
+  /// - Returns: `false` when the other side has finished writing.
+  /// - Throws: ``StreamError``, or what ends a wait (see ``ConnectionRuntime``).
+  public final func read(
+    from stream: any ByteStream, into buffer: inout [UInt8], atMost limit: Int = 16 * 1024
+  ) async throws -> Bool {
+    precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
+    while true {
+      var found = StreamRead.wouldBlock
+      try buffer.append(addingCapacity: limit) { out in
+        found = try out.withUnsafeMutableBufferPointer { storage, count in
+          // The free part of the array's storage, handed to the stream as raw bytes for the length of this call.
+          let free = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(storage)[count...])
+          var raw = OutputRawSpan(buffer: free, initializedCount: 0)
+          let result = try stream.read(into: &raw)
+          count += raw.finalize(for: free)
+          return result
+        }
+      }
+      switch found {
+      case .bytes: return true
+      case .end: return false
+      case .wouldBlock: try await runtime.wait(for: stream, .readable)
+      }
+    }
+  }
+
+  /// Writes all of `bytes`, waiting where the stream takes no more.
+  ///
+  /// - Throws: ``StreamError``, or what ends a wait (see ``ConnectionRuntime``).
+  public final func write(_ bytes: [UInt8], to stream: any ByteStream) async throws {
+    var sent = 0
+    while sent < bytes.count {
+      let taken = try stream.write(bytes.span.bytes.extracting(sent...))
+      sent += taken
+      if taken == 0 { try await runtime.wait(for: stream, .writable) }
+    }
+  }
+}
