@@ -1,0 +1,215 @@
+"""The method: one worker on one core, load and origin on the other, rounds interleaved A B C A B C, CPU time per unit."""
+
+import json
+import mmap
+import os
+import statistics
+import struct
+import subprocess
+import time
+
+from programs import PASSWORD, USER
+
+
+class Origin:
+    """The echo and source server behind every proxy."""
+
+    def __init__(self, scratch, core):
+        self.process = subprocess.Popen(
+            [os.path.join(scratch, "origin"), str(core)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        ports = dict(self.process.stdout.readline().split() for _ in range(2))
+        self.echo, self.source = int(ports["echo"]), int(ports["source"])
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Load:
+    """One run of the load generator, in its three steps: connected, measured, closed."""
+
+    def __init__(self, scratch, core, port, arguments, socks5_target=None):
+        argv = [os.path.join(scratch, "load"), str(core), str(port), *map(str, arguments)]
+        if socks5_target:
+            argv += [str(socks5_target), USER, PASSWORD]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.expect("ready")
+
+    def expect(self, wanted=None):
+        # load itself gives up when nothing happens for 20 seconds, so this line always comes or the pipe closes.
+        line = self.process.stdout.readline().strip()
+        if not line or (wanted and line != wanted):
+            raise RuntimeError(f"load: {line} {self.process.stderr.read().strip()}")
+        return line
+
+    def run(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        result = json.loads(self.expect())
+        if result["failed"]:
+            raise RuntimeError(f"load: {result['failed']} of {result['units']} units failed")
+        return result
+
+    def close(self):
+        if self.process.poll() is None:
+            try:
+                self.process.stdin.write("\n")
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Workload:
+    """What is done, how often, and in which unit it is shown."""
+
+    def __init__(self, key, title, unit, programs, arguments, quick, source=False, socks5=False):
+        self.key, self.title, self.unit = key, title, unit
+        self.programs = programs
+        self.arguments = {False: arguments, True: quick}
+        self.source, self.socks5 = source, socks5
+
+
+RELAYS = ["sluice", "sluice-bare", "haproxy", "nginx", "go"]
+SOCKS5 = ["sluice-socks5", "go-socks5", "microsocks"]
+FEATURES = ["sluice-bare", "sluice-nolog", "sluice", "sluice-json"]
+
+
+def workloads():
+    gigabyte = 1_000_000_000
+    micro = "µs/round trip"
+    return [
+        Workload("bulk", "bulk relay, 4 connections", "s/GB", RELAYS,
+                 ["bulk", 4, 3 * gigabyte], ["bulk", 4, 2 * gigabyte], source=True),
+        Workload("bulk1", "bulk relay, 1 connection", "s/GB", RELAYS,
+                 ["bulk", 1, 2 * gigabyte], ["bulk", 1, 1 * gigabyte], source=True),
+        Workload("pingpong4", "64 B ping-pong, 4 connections", micro, RELAYS,
+                 ["pingpong", 4, 40_000, 2_000], ["pingpong", 4, 20_000, 1_000]),
+        Workload("pingpong64", "64 B ping-pong, 64 connections", micro, RELAYS,
+                 ["pingpong", 64, 100_000, 10_000], ["pingpong", 64, 40_000, 5_000]),
+        Workload("pingpong256", "64 B ping-pong, 256 connections", micro, RELAYS,
+                 ["pingpong", 256, 100_000, 10_000], ["pingpong", 256, 40_000, 5_000]),
+        Workload("connect", "connect + 64 B + close", "µs/connection", RELAYS,
+                 ["connect", 16, 15_000, 1_000], ["connect", 16, 6_000, 500]),
+        Workload("socks5", "SOCKS5 with password, connect + 64 B + close", "µs/connection", SOCKS5,
+                 ["connect", 16, 10_000, 1_000], ["connect", 16, 4_000, 500], socks5=True),
+        Workload("features-pingpong", "what the features cost: 64 B ping-pong, 64 connections", micro, FEATURES,
+                 ["pingpong", 64, 100_000, 10_000], ["pingpong", 64, 40_000, 5_000]),
+        Workload("features-connect", "what the features cost: connect + 64 B + close", "µs/connection", FEATURES,
+                 ["connect", 16, 15_000, 1_000], ["connect", 16, 6_000, 500]),
+    ]
+
+
+class Bench:
+    def __init__(self, fleet, origin, scratch, load_core, rounds, quick, say):
+        self.fleet, self.origin, self.scratch = fleet, origin, scratch
+        self.load_core, self.rounds, self.quick, self.say = load_core, rounds, quick, say
+        self.notes = []
+
+    def load(self, program, arguments, workload=None):
+        target = self.origin.echo if workload and workload.socks5 else None
+        return Load(self.scratch, self.load_core, program.port, arguments, target)
+
+    def run(self, workload, available):
+        """All rounds of one workload: {program: [{"cost", "p50", "p99", "rate"}, …]}, one entry a round."""
+        keys = [key for key in workload.programs if key in available]
+        target = self.origin.source if workload.source else self.origin.echo
+        programs = {key: self.fleet.start(key, target) for key in keys}
+        samples = {key: [] for key in keys}
+        arguments = workload.arguments[self.quick]
+        self.say(f"{workload.title}: {' '.join(str(a) for a in arguments)}, {self.rounds} rounds of {', '.join(keys)}")
+        # Round 0 warms up (caches, pools, the branch predictor) and is not counted.
+        for number in range(self.rounds + 1):
+            line = []
+            for key in keys:
+                sample = self.measure(programs[key], arguments, workload)
+                line.append(f"{key} {sample['cost']:.3g}")
+                if number > 0:
+                    samples[key].append(sample)
+            self.say(f"  round {number}{' (warm-up)' if number == 0 else ''}: {'  '.join(line)}")
+        for key, program in programs.items():
+            if key not in ("sluice-bare", "sluice-nolog") and program.log_bytes() == 0:
+                self.notes.append(f"{key} wrote no log in the workload {workload.title}")
+            self.fleet.stop(program)
+        return samples
+
+    def measure(self, program, arguments, workload):
+        load = self.load(program, arguments, workload)
+        try:
+            before = program.cpu_ns()
+            result = load.run()
+            # What is still to be torn down or logged belongs to the run.
+            time.sleep(0.03)
+            spent = program.cpu_ns() - before
+        finally:
+            load.close()
+        if workload.source:
+            cost, rate = spent / result["bytes"], result["bytes"] / result["seconds"] / 1e9
+        else:
+            cost, rate = spent / 1000 / result["units"], result["units"] / result["seconds"]
+        return {"cost": cost, "rate": rate, "p50": result["p50"], "p99": result["p99"]}
+
+    def idle(self, available, connections):
+        """Resident memory per idle tunnel, KB. A fresh process each time, since memory once taken is rarely given back."""
+        samples = {}
+        keys = [key for key in [*RELAYS, *SOCKS5] if key in available]
+        self.say(f"memory of {connections} idle tunnels: {', '.join(keys)}")
+        for key in keys:
+            samples[key] = []
+            for _ in range(1 if self.quick else 3):
+                program = self.fleet.start(key, self.origin.echo)
+                socks5 = self.origin.echo if key in SOCKS5 else None
+                # What the first connections of a process take once is not the price of a tunnel.
+                for arguments in (["pingpong", 4, 100, 10], ["idle", 50]):
+                    warm = Load(self.scratch, self.load_core, program.port, arguments, socks5)
+                    warm.run()
+                    warm.close()
+                before = program.resident_kb()
+                load = Load(self.scratch, self.load_core, program.port, ["idle", connections], socks5)
+                samples[key].append((program.resident_kb() - before) / connections)
+                load.run()
+                load.close()
+                self.fleet.stop(program)
+            self.say(f"  {key}: {', '.join(f'{s:.2f}' for s in samples[key])} KB")
+        return samples
+
+    def mallocs(self, available):
+        """Allocations of ours, counted by a preloaded library: {what: (count, units)}."""
+        counts = {}
+        cases = [
+            ("sluice", "message", ["pingpong", 64, 100_000, 20_000], 2),
+            ("sluice-bare", "message", ["pingpong", 64, 100_000, 20_000], 2),
+            ("sluice", "connection", ["connect", 8, 4_000, 2_000], 1),
+            ("sluice-bare", "connection", ["connect", 8, 4_000, 2_000], 1),
+            ("sluice-socks5", "connection", ["connect", 8, 4_000, 2_000], 1),
+        ]
+        for key, what, arguments, per_unit in cases:
+            if key not in available:
+                continue
+            counter = os.path.join(self.scratch, "mallocs")
+            with open(counter, "wb") as file:
+                file.write(bytes(4096))
+            with open(counter, "rb") as file:
+                shared = mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ)
+            program = self.fleet.start(key, self.origin.echo, preload=counter)
+            load = Load(self.scratch, self.load_core, program.port, arguments, self.origin.echo if key in SOCKS5 else None)
+            before = struct.unpack("Q", shared[:8])[0]
+            result = load.run()
+            time.sleep(0.05)
+            after = struct.unpack("Q", shared[:8])[0]
+            load.close()
+            self.fleet.stop(program)
+            if after == 0:
+                raise RuntimeError("the malloc counter was not loaded")
+            counts[key, what] = (after - before, result["units"] * per_unit)
+            self.say(f"mallocs of {key}: {after - before} in {result['units'] * per_unit} {what}s")
+        return counts
+
+
+def median(values):
+    return statistics.median(values)

@@ -1,0 +1,188 @@
+"""The tables, and the gates. A gate that fails is shown as such and makes the run's status non-zero."""
+
+from measure import FEATURES, RELAYS, SOCKS5, median
+
+NAMES = {
+    "sluice": "Sluice, features on", "sluice-bare": "Sluice `--bare`", "haproxy": "HAProxy", "nginx": "nginx", "go": "Go io.Copy",
+    "sluice-socks5": "Sluice", "go-socks5": "Go armon/go-socks5", "microsocks": "microsocks",
+    "sluice-nolog": "`--log off`", "sluice-json": "`--log json`",
+}
+
+# (workload, peer): (gate, goal). Ratios of CPU time with features on; the gate must hold, the goal is where we want to be.
+LIMITS = {
+    ("bulk", "haproxy"): (1.10, 1.00), ("bulk", "nginx"): (None, 0.70), ("bulk", "go"): (0.65, 0.60),
+    ("bulk1", "haproxy"): (1.10, 1.00), ("bulk1", "nginx"): (None, 0.70), ("bulk1", "go"): (0.65, 0.60),
+    ("pingpong64", "haproxy"): (0.95, 0.90), ("pingpong64", "nginx"): (1.00, 0.95), ("pingpong64", "go"): (None, 0.75),
+    ("pingpong256", "haproxy"): (0.95, 0.90), ("pingpong256", "nginx"): (1.00, 0.95), ("pingpong256", "go"): (None, 0.75),
+    ("connect", "haproxy"): (1.00, 0.90), ("connect", "nginx"): (1.10, 1.00), ("connect", "go"): (None, 0.65),
+    ("socks5", "go-socks5"): (None, 0.65), ("socks5", "microsocks"): (None, 1.00),
+}
+MEMORY_GOALS = {"haproxy": 1.2, "nginx": 0.5, "go": 0.5}
+MALLOC_GATES = {("sluice", "connection"): 12, ("sluice-socks5", "connection"): 20}
+
+
+class Report:
+    def __init__(self):
+        self.lines = []
+        self.verdicts = []
+
+    def verdict(self, kind, what, value, limit, shown):
+        passed = value <= limit
+        self.verdicts.append((kind, passed))
+        self.line(f"| {kind} | {what} | ≤ {limit:g} | {shown} | {'PASS' if passed else '**FAIL**'} |")
+
+    def line(self, text=""):
+        self.lines.append(text)
+
+    @staticmethod
+    def ratio(ours, theirs):
+        """Median of the rounds' ratios, and their range: each round compares its own neighbours only."""
+        ratios = [a["cost"] / b["cost"] for a, b in zip(ours, theirs)]
+        return median(ratios), f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+    def costs(self, results, workloads):
+        relays = [key for key in RELAYS if any(key in samples for samples in results.values())]
+        self.line("CPU time of the proxy per unit, median of the rounds:")
+        self.line()
+        self.header(["workload", *[NAMES[key] for key in relays]])
+        for workload in workloads:
+            samples = results.get(workload.key, {})
+            if workload.programs is RELAYS and samples:
+                cells = [self.cost(samples.get(key), workload.unit) for key in relays]
+                self.row([f"{workload.title}, {workload.unit}", *cells])
+        self.line()
+        for workload in workloads:
+            if workload.programs is SOCKS5 and results.get(workload.key):
+                samples = results[workload.key]
+                self.header(["workload", *[NAMES[key] for key in samples]])
+                self.row([f"{workload.title}, {workload.unit}", *[self.cost(s, workload.unit) for s in samples.values()]])
+                self.line()
+
+    def cost(self, samples, unit):
+        if not samples:
+            return "–"
+        value = median([sample["cost"] for sample in samples])
+        return f"{value:.3f}" if unit == "s/GB" else f"{value:.1f}"
+
+    def ratios(self, results, workloads):
+        self.line("Ratios ours / theirs, median (lowest–highest round); below 1.00 we use less CPU:")
+        self.line()
+        self.header(["workload", "column", "HAProxy", "nginx", "Go", "microsocks"])
+        for workload in workloads:
+            samples = results.get(workload.key, {})
+            peers = ["haproxy", "nginx", "go"] if workload.programs is RELAYS else ["", "", "go-socks5", "microsocks"]
+            for ours, column in (("sluice", "features on"), ("sluice-bare", "`--bare`"), ("sluice-socks5", "features on")):
+                if workload.programs is FEATURES or not samples.get(ours):
+                    continue
+                cells = [self.ratio(samples[ours], samples[peer])[1] if peer in samples else "–" for peer in peers]
+                self.row([workload.title, column, *(cells + ["–"] * 4)[:4]])
+        self.line()
+
+    def latencies(self, results, workloads):
+        self.line("Latency p50 / p99 and rate, medians (load and origin share one core, so the rate is theirs as much as the proxy's):")
+        self.line()
+        keys = [key for key in RELAYS if any(key in samples for samples in results.values())]
+        self.header(["workload", *[NAMES[key] for key in keys]])
+        for workload in workloads:
+            samples = results.get(workload.key, {})
+            if not workload.key.startswith("pingpong") or not samples:
+                continue
+            cells = []
+            for key in keys:
+                values = {name: median([s[name] for s in samples[key]]) for name in ("p50", "p99", "rate")}
+                cells.append(f"{values['p50']:.0f} / {values['p99']:.0f} µs, {values['rate'] / 1000:.1f} k/s")
+            self.row([workload.title, *cells])
+        self.line()
+
+    def features(self, results, workloads):
+        for workload in workloads:
+            samples = results.get(workload.key, {})
+            if workload.programs is not FEATURES or "sluice-bare" not in samples:
+                continue
+            self.line(f"{workload.title[0].upper()}{workload.title[1:]}, {workload.unit}:")
+            self.line()
+            self.header(["variant", "cost", "against `--bare`"])
+            for key in samples:
+                shown = {"sluice-bare": "`--bare`", "sluice-nolog": "five middlewares, `--log off`",
+                         "sluice": "five middlewares, `--log text`", "sluice-json": "five middlewares, `--log json`"}[key]
+                self.row([shown, self.cost(samples[key], workload.unit), self.ratio(samples[key], samples["sluice-bare"])[1]])
+            self.line()
+
+    def memory(self, idle, connections):
+        if not idle:
+            return
+        self.line(f"Resident memory per idle tunnel, {connections} of them, KB (kernel memory is not in it):")
+        self.line()
+        self.header([NAMES[key] if key != "sluice-socks5" else "Sluice SOCKS5" for key in idle])
+        self.row([f"{median(values):.2f}" for values in idle.values()])
+        self.line()
+
+    def allocations(self, mallocs):
+        if not mallocs:
+            return
+        self.line("Allocations after warm-up:")
+        self.line()
+        self.header(["what", "column", "mallocs", "units", "per unit"])
+        for (key, what), (count, units) in mallocs.items():
+            title = {"message": "relayed 64 B message", "connection": "relayed connection"}[what]
+            if key == "sluice-socks5":
+                title = "SOCKS5 connection with password"
+            self.row([title, "`--bare`" if key == "sluice-bare" else "features on", count, units, f"{count / units:.3f}"])
+        self.line()
+
+    def gates(self, results, idle, mallocs):
+        self.line("Gates (must hold) and goals:")
+        self.line()
+        self.header(["", "what", "limit", "seen", ""])
+        for place, kind in ((0, "gate"), (1, "goal")):
+            for (workload, peer), limits in LIMITS.items():
+                samples = results.get(workload, {})
+                ours = samples.get("sluice") or samples.get("sluice-socks5")
+                if limits[place] is not None and ours and samples.get(peer):
+                    value, shown = self.ratio(ours, samples[peer])
+                    self.verdict(kind, f"{workload}, {NAMES[peer]}", value, limits[place], shown)
+            if kind == "gate":
+                for (key, what), limit in MALLOC_GATES.items():
+                    if (key, what) in mallocs:
+                        count, units = mallocs[key, what]
+                        name = "SOCKS5 connection" if "socks5" in key else "TCP connection"
+                        self.verdict(kind, f"mallocs per {name}", count / units, limit, f"{count / units:.2f}")
+                if ("sluice", "message") in mallocs:
+                    count, units = mallocs["sluice", "message"]
+                    # A timer's or the log writer's own handful in a whole run is not "per message".
+                    self.verdict(kind, "mallocs per relayed message", count / units, 0.001, f"{count} in {units}")
+            elif idle and "sluice" in idle:
+                for peer, limit in MEMORY_GOALS.items():
+                    if peer in idle:
+                        value = median(idle["sluice"]) / max(median(idle[peer]), 0.001)
+                        self.verdict(kind, f"memory per idle tunnel, {NAMES[peer]}", value, limit, f"{value:.2f}")
+                if results.get("pingpong4"):
+                    p50 = {key: median([s["p50"] for s in samples]) for key, samples in results["pingpong4"].items()}
+                    best = min(value for key, value in p50.items() if not key.startswith("sluice"))
+                    value = p50["sluice"] / best
+                    self.verdict(kind, "p50 at 4 connections, best peer", value, 1.0, f"{value:.2f}")
+        self.line()
+
+    def header(self, cells):
+        self.row(cells)
+        self.row(["---"] * len(cells))
+
+    def row(self, cells):
+        self.line("| " + " | ".join(str(cell) for cell in cells) + " |")
+
+    def failed_gates(self):
+        return sum(1 for kind, passed in self.verdicts if kind == "gate" and not passed)
+
+    def text(self):
+        return "\n".join(self.lines).rstrip() + "\n"
+
+
+def write_between_markers(path, text):
+    """Replaces what stands between the two marker lines; everything else of the page is written by hand."""
+    begin, end = "<!-- results: begin -->", "<!-- results: end -->"
+    with open(path) as file:
+        page = file.read()
+    head, rest = page.split(begin)
+    _, tail = rest.split(end)
+    with open(path, "w") as file:
+        file.write(f"{head}{begin}\n{text}{end}{tail}")
