@@ -40,6 +40,9 @@ open class ConnectionRuntime {
   /// Waits until `stream` may be read or written.
   open func wait(for stream: any ByteStream, _ interest: Interest) async throws { abstract() }
 
+  /// Waits until `signal` has fired; returns at once if it has. ``Signal`` says how to implement it.
+  open func wait(for signal: Signal) async throws { abstract() }
+
   /// The addresses of `name`, in the order in which they should be tried.
   ///
   /// - Throws: `Rejection(.nameNotFound)`, or `.overloaded` when too many look-ups are waiting.
