@@ -52,10 +52,17 @@ struct SignalTests {
 
   @Test func waitersAreToldInTheOrderOfArrival() {
     let signal = Signal()
-    let order = Mutex<[Int]>([])
-    for index in 0..<5 { _ = signal.add(Note { order.withLock { $0.append(index) } }) }
+    let told = Counter()
+    let ranks = (0..<5).map { _ in Counter() }
+    for rank in ranks {
+      _ = signal.add(
+        Note {
+          told.add()
+          for _ in 0..<told.count { rank.add() }
+        })
+    }
     signal.fire()
-    #expect(order.withLock { $0 } == [0, 1, 2, 3, 4])
+    #expect(ranks.map(\.count) == [1, 2, 3, 4, 5])
   }
 
   @Test func aWaiterMayUseTheSignalWhileItIsTold() {
@@ -69,18 +76,24 @@ struct SignalTests {
 
   @Test func everyWaiterOfManyThreadsIsEitherToldOrTurnedAwayAtOnce() async {
     let signal = Signal()
-    let settled = Mutex(0)
+    let settled = Counter()
     await withTaskGroup(of: Void.self) { group in
       for index in 0..<200 {
         group.addTask {
           if index == 100 {
             signal.fire()
-          } else if !signal.add(Note { settled.withLock { $0 += 1 } }) {
-            settled.withLock { $0 += 1 }
+          } else if !signal.add(Note { settled.add() }) {
+            settled.add()
           }
         }
       }
     }
-    #expect(settled.withLock { $0 } == 199)
+    #expect(settled.count == 199)
   }
+}
+
+private final class Counter: Sendable {
+  private let value = Mutex(0)
+  var count: Int { value.withLock { $0 } }
+  func add() { value.withLock { $0 += 1 } }
 }
