@@ -32,6 +32,8 @@ open class Exchange {
   public final var traffic = Traffic()
 
   @usableFromInline final var depth = -1
+  /// The index of the outermost element known to have returned; `.max` while none has.
+  @usableFromInline final var settled = Int.max
   @usableFromInline final var mark: UInt64 = 0
   @usableFromInline final var tallies: UnsafeMutablePointer<Tally>?
   @usableFromInline final var timed = false
@@ -95,6 +97,7 @@ open class Exchange {
     traffic = Traffic()
     runtime.deadline = .distantFuture
     depth = -1
+    settled = .max
     for slot in slots { slot.reset() }
     meters.removeAll(keepingCapacity: true)
   }

@@ -1,0 +1,23 @@
+extension Listener {
+  /// Several options at once.
+  public func options(_ edit: (inout ListenerOptions) -> Void) -> Self {
+    var copy = self
+    edit(&copy.options)
+    return copy
+  }
+
+  /// From accept to the end of the client's part of the handshake. Default: 10 s.
+  public func handshakeTimeout(_ limit: Duration) -> Self { options { $0.handshakeTimeout = limit } }
+
+  /// For one dial, over all the addresses of a destination. Default: 5 s.
+  public func connectTimeout(_ limit: Duration) -> Self { options { $0.connectTimeout = limit } }
+
+  /// Ends a tunnel in which nothing moved either way for so long; `nil`: never. Default: 5 min.
+  public func idleTimeout(_ limit: Duration?) -> Self { options { $0.idleTimeout = limit } }
+
+  /// Ends a tunnel after so long, whatever moves; `nil`: never, which is the default.
+  public func lifetime(_ limit: Duration?) -> Self { options { $0.lifetime = limit } }
+
+  /// Accepts no further connection while so many are open; `nil`: no limit, which is the default.
+  public func maxConnections(_ limit: Int?) -> Self { options { $0.maxConnections = limit } }
+}

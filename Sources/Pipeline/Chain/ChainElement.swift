@@ -1,0 +1,52 @@
+/// The rest of the exchange's life: everything below this element, the destination and the relayed bytes included.
+///
+/// It returns after the exchange is over. It is non-escaping and may be called again once it has returned (retry); two
+/// calls at once do not compile.
+public typealias Next = () async throws -> Summary
+
+/// Stands for the culprit of a fragment that needs nothing (diagnostics only).
+public enum Nobody {}
+
+/// Anything that can stand in a chain. Do not conform to it; conform to ``Middleware``, ``HTTPMiddleware``,
+/// ``IdentityMiddleware``, ``Authenticator`` or ``IdentityTransform``.
+public protocol ChainElement<Carrier, Needs, Gives>: Component {
+  /// The class of exchange that the element asks for: it fits every transport whose exchange is of this class.
+  associatedtype Carrier: Exchange
+  /// What has to stand above it.
+  associatedtype Needs: Need
+  /// What it hands to the elements below it.
+  associatedtype Gives: Gift
+  /// Who needs an identity that nothing in this fragment gives (diagnostics only).
+  associatedtype Unmet = Self
+
+  /// Runs the element; `next` is everything below it.
+  func pass(
+    _ exchange: Carrier, _ needed: Needs.Value, then next: (Gives.Value) async throws -> Summary
+  ) async throws -> Summary
+
+  /// The response phase: runs once between the upstream's response head and the first byte to the client, innermost
+  /// element first, for the elements whose `next` was called. A throw goes to whoever catches above.
+  func respond(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws
+
+  /// Compositions place what they are made of; a leaf has nothing to place.
+  mutating func place(_ placement: inout Placement)
+}
+
+extension ChainElement {
+  @inlinable public func respond(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws {}
+  public mutating func place(_ placement: inout Placement) {}
+}
+
+/// An element that adds nothing to what stands above it: everything but authenticators. Its `next` takes no argument.
+public protocol TransparentElement<Carrier, Needs>: ChainElement where Gives == Unchanged {
+  /// Runs the element; `next` is everything below it.
+  func through(_ exchange: Carrier, _ needed: Needs.Value, next: Next) async throws -> Summary
+}
+
+extension TransparentElement {
+  @inlinable public func pass(
+    _ exchange: Carrier, _ needed: Needs.Value, then next: (Unchanged.Value) async throws -> Summary
+  ) async throws -> Summary {
+    try await through(exchange, needed) { try await next(()) }
+  }
+}

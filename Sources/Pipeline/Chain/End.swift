@@ -1,0 +1,23 @@
+/// A destination in its place: an element that never calls `next`.
+@frozen public struct End<Carrier: Exchange, Target: Terminal>: TransparentElement {
+  public typealias Needs = Target.Needs
+  public typealias Unmet = Target.Unmet
+  public typealias Gives = Unchanged
+
+  public var target: Target
+  @usableFromInline var index = 0
+
+  @inlinable init(_ target: Target) { self.target = target }
+
+  // Sound because the builder makes an end only where Target.Carrier is Carrier or one of its superclasses.
+  @inlinable public func through(
+    _ exchange: Carrier, _ needed: Target.Needs.Value, next: Next
+  ) async throws -> Summary {
+    exchange.enter(index)
+    return try await target.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
+  }
+
+  public mutating func place(_ placement: inout Placement) {
+    index = placement.begin(&target, kind: .destination)
+  }
+}

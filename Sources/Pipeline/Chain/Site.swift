@@ -1,0 +1,52 @@
+/// One element's place in one chain: the builder puts every element into one.
+///
+/// Everything that the composition does for an element (lifting it to the transport, counting, who is open for the response
+/// phase) is here and in ``End``, and nowhere else.
+@frozen public struct Site<Carrier: Exchange, Element: ChainElement>: ChainElement {
+  public typealias Needs = Element.Needs
+  public typealias Unmet = Element.Unmet
+  public typealias Gives = Element.Gives
+
+  public var element: Element
+  @usableFromInline var index = 0
+
+  @inlinable init(_ element: Element) { self.element = element }
+
+  // Sound because the builder makes a site only where Element.Carrier is Carrier or one of its superclasses.
+  @inlinable func lift(_ exchange: Carrier) -> Element.Carrier {
+    unsafeDowncast(exchange as Exchange, to: Element.Carrier.self)
+  }
+
+  // Nothing is done after the call: it stays a tail call, and a layer keeps one async frame less.
+  @inlinable public func pass(
+    _ exchange: Carrier, _ needed: Element.Needs.Value, then next: (Element.Gives.Value) async throws -> Summary
+  ) async throws -> Summary {
+    exchange.enter(index)
+    return try await element.pass(lift(exchange), needed, then: next)
+  }
+
+  // `depth` is the index of the element entered last, so a smaller index means that this element called its `next`.
+  @inlinable public func respond(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws {
+    if index < exchange.depth { try element.respond(&head, on: exchange) }
+  }
+
+  public mutating func place(_ placement: inout Placement) {
+    index = placement.begin(&element)
+    placement.inside(index) { element.place(&$0) }
+  }
+}
+
+extension Site: TransparentElement where Element: TransparentElement {
+  @inlinable public func through(
+    _ exchange: Carrier, _ needed: Element.Needs.Value, next: Next
+  ) async throws -> Summary {
+    exchange.enter(index)
+    return try await element.through(lift(exchange), needed, next: next)
+  }
+}
+
+extension Site: Middleware where Carrier == Exchange, Element: Middleware {
+  @inlinable public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
+    try await through(exchange, Element.Needs.value, next: next)
+  }
+}

@@ -1,0 +1,149 @@
+/// One HTTP request on a connection that may carry several.
+///
+/// The response phase: whoever answers calls ``commit(_:)``. It fills the head, renders the annotations, lets every element
+/// whose `next` was called see and edit it, innermost first, and writes it. A throw in between leaves the exchange
+/// uncommitted and surfaces at the `next()` of whoever catches.
+open class HTTPExchange: PasswordExchange, PasswordTransport {
+  public final var request: HTTPRequestHead
+  /// What a 401 or 407 asks for (RFC 9110, 11.6.1). Authenticators set it before they throw.
+  public final var challenge = HTTPExchange.basicChallenge
+  /// Who sees the response body; see ``tapResponseBody(_:)``.
+  public final private(set) var tap: (any BodyTap)?
+
+  final var captures = RouteCaptures()
+  private final var head = HTTPResponseHead()
+  private final var phase: (any ResponsePhase)?
+  private final var identities: [AnyObject] = []
+
+  static let basicChallenge = "Basic realm=\"proxy\", charset=\"UTF-8\""
+
+  public init(
+    id: UInt64, client: ClientAddress, listener: ListenerInfo, runtime: ConnectionRuntime, request: HTTPRequestHead
+  ) {
+    self.request = request
+    super.init(id: id, client: client, listener: listener, runtime: runtime)
+  }
+
+  open override class var transport: String { "http" }
+
+  open override func recycle(id: UInt64) {
+    super.recycle(id: id)
+    tap = nil
+    challenge = HTTPExchange.basicChallenge
+    captures.removeAll()
+  }
+
+  /// The user name and password of the `authorization` field (`proxy-authorization` where the client speaks to a forward
+  /// proxy), by RFC 7617; `nil` without one.
+  ///
+  /// - Throws: `Rejection(.malformed)` when the field is there and cannot be read.
+  open override func credentials() async throws -> PasswordCredentials? {
+    try request.fields.withValue(of: request.isForProxy ? "proxy-authorization" : "authorization") { value in
+      guard let value else { return nil }
+      return try basicCredentials(in: value)
+    }
+  }
+
+  /// Shows the response body to `tap` while it is relayed. Call it in `respond`; it holds for this response only.
+  public final func tapResponseBody(_ tap: any BodyTap) { self.tap = tap }
+
+  /// Answers without an upstream. The elements above still run their `respond`; the one that calls this does not.
+  ///
+  /// `return try await exchange.respond(204) { $0.fields.set("x-cache", "hit") }`
+  public final func respond(
+    _ status: Int, body: [UInt8] = [], _ edit: (inout HTTPResponseHead) -> Void = { _ in }
+  ) async throws -> Summary {
+    try await commit { head in
+      head.status = status
+      head.origin = .local
+      head.replaceBody(body)
+      edit(&head)
+    }
+    return Summary(traffic: traffic, endedBy: .proxy)
+  }
+
+  /// Whoever answers: fills the head, runs the response phase, writes the head.
+  ///
+  /// - Throws: what the phase throws, with the exchange uncommitted; what the write throws, with the exchange committed.
+  public final func commit(_ fill: (inout HTTPResponseHead) throws -> Void) async throws {
+    precondition(!isCommitted, "an exchange is answered once")
+    // The head is taken out while elements edit it, so that they may use the exchange meanwhile (exclusive access).
+    var answer = HTTPResponseHead()
+    swap(&answer, &head)
+    answer.reset()
+    tap = nil
+    defer { swap(&answer, &head) }
+    try fill(&answer)
+    if let limit = annotations.rateLimit {
+      answer.fields.set("ratelimit-limit", limit.limit)
+      answer.fields.set("ratelimit-remaining", limit.remaining)
+      answer.fields.set("ratelimit-reset", limit.resetSeconds)
+    }
+    try phase?.respond(&answer, on: self)
+    isCommitted = true
+    try await write(answer)
+  }
+
+  /// Transport: an error reached the top before the commit. The elements above the one that threw answer for it, too; if
+  /// one of them throws now, the client gets a bare 500.
+  public final func refuse(_ error: any Error) async throws {
+    let rejection = Rejection(error)
+    let refusal = HTTPRefusal(rejection)
+    do {
+      try await commit { head in
+        head.status = refusal.status(for: request)
+        head.origin = .local
+        head.replaceBody([])
+        refusal.describe(in: &head, for: self)
+      }
+    } catch  where !isCommitted {
+      phase = nil
+      try await commit { head in
+        head.status = 500
+        head.origin = .local
+        head.replaceBody([])
+      }
+    }
+  }
+
+  /// Transport: writes the head, and the body where the head holds one.
+  open func write(_ head: HTTPResponseHead) async throws {}
+
+  final func attach(_ phase: any ResponsePhase) { self.phase = phase }
+}
+
+// MARK: - Identities that a kept connection remembers
+
+extension HTTPExchange {
+  /// The identity that the authenticator with this state gave to the very same credential bytes earlier on this connection.
+  ///
+  /// - Parameters:
+  ///   - state: the authenticator's state object.
+  ///   - version: of the authenticator's state; an identity of another version (a changed user table) is not given.
+  public final func rememberedIdentity<User: Identity>(
+    _ type: User.Type, for credentials: borrowing Span<UInt8>, by state: AnyObject, version: UInt64
+  ) -> User? {
+    for entry in identities {
+      guard let entry = entry as? RememberedIdentity<User>, entry.state === state else { continue }
+      return entry.user(for: credentials, version: version, now: now)
+    }
+    return nil
+  }
+
+  /// Remembers an identity for the next requests on this connection that carry the very same credential bytes.
+  ///
+  /// - Parameter expiry: when it has to be established anew (a token's own expiry).
+  public final func rememberIdentity<User: Identity>(
+    _ user: User, for credentials: borrowing Span<UInt8>, by state: AnyObject, version: UInt64,
+    until expiry: Instant = .distantFuture
+  ) {
+    for entry in identities {
+      guard let entry = entry as? RememberedIdentity<User>, entry.state === state else { continue }
+      entry.set(user, for: credentials, version: version, until: expiry)
+      return
+    }
+    let entry = RememberedIdentity<User>(state: state)
+    entry.set(user, for: credentials, version: version, until: expiry)
+    identities.append(entry)
+  }
+}

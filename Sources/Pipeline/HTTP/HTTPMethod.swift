@@ -1,0 +1,63 @@
+/// A request method (RFC 9110, 9). Case-sensitive.
+public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+  private enum Known: Hashable, Sendable {
+    case get, head, post, put, delete, connect, options, trace, patch
+    case other(String)
+  }
+
+  private let known: Known
+  private init(_ known: Known) { self.known = known }
+
+  public static let get = HTTPMethod(Known.get)
+  public static let head = HTTPMethod(Known.head)
+  public static let post = HTTPMethod(Known.post)
+  public static let put = HTTPMethod(Known.put)
+  public static let delete = HTTPMethod(Known.delete)
+  public static let connect = HTTPMethod(Known.connect)
+  public static let options = HTTPMethod(Known.options)
+  public static let trace = HTTPMethod(Known.trace)
+  public static let patch = HTTPMethod(Known.patch)
+
+  /// The method of this name, known or not.
+  public init(_ name: String) {
+    switch name {
+    case "GET": known = .get
+    case "HEAD": known = .head
+    case "POST": known = .post
+    case "PUT": known = .put
+    case "DELETE": known = .delete
+    case "CONNECT": known = .connect
+    case "OPTIONS": known = .options
+    case "TRACE": known = .trace
+    case "PATCH": known = .patch
+    default: known = .other(name)
+    }
+  }
+
+  public init(stringLiteral name: String) { self.init(name) }
+
+  public var name: String {
+    switch known {
+    case .get: "GET"
+    case .head: "HEAD"
+    case .post: "POST"
+    case .put: "PUT"
+    case .delete: "DELETE"
+    case .connect: "CONNECT"
+    case .options: "OPTIONS"
+    case .trace: "TRACE"
+    case .patch: "PATCH"
+    case .other(let name): name
+    }
+  }
+
+  public var description: String { name }
+
+  /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).
+  public var isIdempotent: Bool {
+    switch known {
+    case .get, .head, .put, .delete, .options, .trace: true
+    case .post, .patch, .connect, .other: false
+    }
+  }
+}

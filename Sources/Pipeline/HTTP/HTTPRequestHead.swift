@@ -1,0 +1,89 @@
+/// The head of a request. Its target is kept as the bytes that the client sent.
+public struct HTTPRequestHead: Sendable {
+  public var method: HTTPMethod
+  public var fields = HeaderFields()
+  var targetBytes: [UInt8]
+
+  /// - Parameter target: as in the request line (RFC 9112, 3.2): `/path?query`, `http://host/path`, `host:port` or `*`.
+  public init(method: HTTPMethod, target: String) {
+    self.method = method
+    targetBytes = Array(target.utf8)
+  }
+
+  /// The request target as it came, or as a middleware has rewritten it.
+  public var target: String {
+    get { String(decoding: targetBytes, as: UTF8.self) }
+    set { targetBytes = Array(newValue.utf8.filter { $0 > 32 && $0 != 127 }) }
+  }
+
+  /// The path without the query, as it came: percent-encoding is left alone. Setting it keeps the query.
+  public var path: String {
+    get { String(decoding: targetBytes[pathRange], as: UTF8.self) }
+    set { targetBytes.replaceSubrange(pathRange, with: newValue.utf8.filter { $0 > 32 && $0 != 127 }) }
+  }
+
+  /// What follows the first `?`; `nil` without one.
+  public var query: String? {
+    let end = pathRange.upperBound
+    return end < targetBytes.count ? String(decoding: targetBytes[(end + 1)...], as: UTF8.self) : nil
+  }
+
+  /// The host that the request is for, without the port and in lower case: of the target where it has one, else of the
+  /// `host` field (RFC 9112, 3.2.2).
+  public var host: String? {
+    if let authority = authorityRange { return Self.host(of: targetBytes.span.extracting(authority)) }
+    return fields.withValue(of: "host") { value in
+      guard let value else { return nil }
+      return Self.host(of: value)
+    }
+  }
+
+  /// Whether the client speaks to a forward proxy: CONNECT, or a target in absolute form (RFC 9112, 3.2.2 and 3.2.3).
+  public var isForProxy: Bool { method == .connect || authorityRange != nil }
+
+  /// Replaces the target in place, so that the next request on the connection allocates nothing.
+  package mutating func setTarget(_ bytes: borrowing Span<UInt8>) {
+    targetBytes.removeAll(keepingCapacity: true)
+    for i in 0..<bytes.count { targetBytes.append(bytes[i]) }
+  }
+
+  var pathRange: Range<Int> {
+    let start: Int
+    if targetBytes.first == UInt8(ascii: "/") {
+      start = 0
+    } else if let authority = authorityRange, method != .connect {
+      start = authority.upperBound
+    } else {
+      return 0..<0
+    }
+    let end = targetBytes[start...].firstIndex(of: UInt8(ascii: "?")) ?? targetBytes.count
+    return start..<end
+  }
+
+  /// `host:port` in `http://host:port/path`, or the whole target of a CONNECT.
+  private var authorityRange: Range<Int>? {
+    if method == .connect { return 0..<targetBytes.count }
+    guard targetBytes.first != UInt8(ascii: "/"), let colon = targetBytes.firstIndex(of: UInt8(ascii: ":")),
+      colon + 2 < targetBytes.count, targetBytes[colon + 1] == UInt8(ascii: "/"),
+      targetBytes[colon + 2] == UInt8(ascii: "/")
+    else { return nil }
+    let start = colon + 3
+    let end =
+      targetBytes[start...].firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? targetBytes.count
+    return start..<end
+  }
+
+  private static func host(of authority: borrowing Span<UInt8>) -> String {
+    var end = authority.count
+    for i in stride(from: authority.count - 1, through: 0, by: -1) {
+      if authority[i] == UInt8(ascii: "]") { break }
+      if authority[i] == UInt8(ascii: ":") {
+        end = i
+        break
+      }
+    }
+    var text = ""
+    for i in 0..<end { text.unicodeScalars.append(Unicode.Scalar(lowercased(authority[i]))) }
+    return text
+  }
+}

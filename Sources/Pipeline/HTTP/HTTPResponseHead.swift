@@ -1,0 +1,52 @@
+/// The head of a response, between the one who answers and the client. Elements edit it in their `respond`.
+public struct HTTPResponseHead: Sendable {
+  /// Who answered.
+  public enum Origin: Sendable, Hashable {
+    /// An upstream.
+    case upstream
+    /// This proxy: a rejection, a cached or an authored response.
+    case local
+  }
+
+  /// What follows the head.
+  public enum Body: Sendable, Hashable {
+    /// What the upstream sends.
+    case relayed
+    case bytes([UInt8])
+  }
+
+  public var status = 200
+  public var fields = HeaderFields()
+  public var origin = Origin.upstream
+  public private(set) var body = Body.relayed
+
+  public init() {}
+
+  /// Sends these bytes instead of what would have followed, and sets `content-length`.
+  public mutating func replaceBody(_ bytes: [UInt8]) {
+    body = .bytes(bytes)
+    fields.remove("transfer-encoding")
+    fields.set("content-length", bytes.count)
+  }
+
+  mutating func reset() {
+    status = 200
+    fields.removeAll()
+    origin = .upstream
+    body = .relayed
+  }
+}
+
+/// Sees the body of one response while it is relayed. Installing one moves this exchange to the path on which bytes pass
+/// through the process.
+public protocol BodyTap: AnyObject {
+  /// The next bytes; they are valid during the call only.
+  func receive(_ bytes: RawSpan)
+  /// Nothing more comes. `complete` is false when the response was cut.
+  func finish(complete: Bool)
+}
+
+/// Runs the response phase of a chain. A service is one; an exchange keeps it from the first element on.
+public protocol ResponsePhase: AnyObject {
+  func respond(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws
+}

@@ -1,0 +1,156 @@
+/// The name of a header field, as a literal: `"x-served-by"`. A token of RFC 9110, 5.6.2; compared without regard to case.
+public struct HeaderName: ExpressibleByStringLiteral, Sendable, CustomStringConvertible {
+  private let literal: StaticString
+
+  public init(stringLiteral literal: StaticString) {
+    self.literal = literal
+    let isToken = literal.withUTF8Buffer { $0.count > 0 && $0.allSatisfy(isTokenByte) }
+    precondition(isToken, "\"\(literal)\" is no header field name")
+  }
+
+  var count: Int { literal.utf8CodeUnitCount }
+  public var description: String { literal.description }
+
+  func matches(_ bytes: borrowing Span<UInt8>) -> Bool {
+    guard bytes.count == count else { return false }
+    return literal.withUTF8Buffer { own in
+      for i in 0..<own.count where lowercased(bytes[i]) != lowercased(own[i]) { return false }
+      return true
+    }
+  }
+
+  func append(to bytes: inout [UInt8]) { literal.withUTF8Buffer { bytes.append(contentsOf: $0) } }
+}
+
+@inline(__always) func lowercased(_ byte: UInt8) -> UInt8 {
+  UInt8(ascii: "A") <= byte && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
+}
+
+/// Whether the byte may stand in a token (RFC 9110, 5.6.2).
+func isTokenByte(_ byte: UInt8) -> Bool {
+  switch byte {
+  case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"),
+    UInt8(ascii: "&"), UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."),
+    UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "|"), UInt8(ascii: "~"):
+    true
+  default: false
+  }
+}
+
+/// Header field lines as wire bytes (`name: value CRLF`) in one flat buffer, whose capacity the connection keeps.
+///
+/// Values are read in place; `fields["…"]` makes a `String` on request. What is set is made safe: CR, LF and NUL are
+/// dropped from values, so that no value can begin another field.
+public struct HeaderFields: Sendable {
+  private var bytes: [UInt8] = []
+
+  public init() {}
+
+  /// Replaces every field of this name.
+  public mutating func set(_ name: HeaderName, _ value: String) {
+    remove(name)
+    add(name, value)
+  }
+
+  /// Replaces every field of this name by a decimal number.
+  public mutating func set(_ name: HeaderName, _ value: Int) {
+    remove(name)
+    begin(name)
+    if value < 0 { bytes.append(UInt8(ascii: "-")) }
+    appendDecimal(value.magnitude)
+    end()
+  }
+
+  /// Adds a field beside those of the same name (`set-cookie`).
+  public mutating func add(_ name: HeaderName, _ value: String) {
+    begin(name)
+    for byte in value.utf8 where byte != 13 && byte != 10 && byte != 0 { bytes.append(byte) }
+    end()
+  }
+
+  /// Removes every field of this name.
+  public mutating func remove(_ name: HeaderName) {
+    var from = 0
+    while let field = find(name, from: from) {
+      bytes.removeSubrange(field.line)
+      from = field.line.lowerBound
+    }
+  }
+
+  public mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
+
+  public func contains(_ name: HeaderName) -> Bool { find(name, from: 0) != nil }
+
+  /// Borrows the value of the first field of this name, without the white space around it; `nil` when there is none.
+  /// Nothing is copied, and nothing can escape.
+  public func withValue<Result: ~Copyable>(
+    of name: HeaderName, _ body: (Span<UInt8>?) throws -> Result
+  ) rethrows -> Result {
+    guard let field = find(name, from: 0) else { return try body(nil) }
+    return try body(bytes.span.extracting(field.value))
+  }
+
+  /// A copy of the first value of this name; costs a malloc when it is longer than 15 bytes.
+  public subscript(_ name: HeaderName) -> String? {
+    guard let field = find(name, from: 0) else { return nil }
+    return String(decoding: bytes[field.value], as: UTF8.self)
+  }
+
+  /// Every value of this name, in order.
+  public func values(of name: HeaderName) -> [String] {
+    var values: [String] = []
+    var from = 0
+    while let field = find(name, from: from) {
+      values.append(String(decoding: bytes[field.value], as: UTF8.self))
+      from = field.line.upperBound
+    }
+    return values
+  }
+
+  /// The lines as they go on the wire, without the empty line that ends them.
+  public func withWireBytes<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+    try body(bytes.span)
+  }
+
+  /// Transport: appends a line that was parsed (`name: value`, without its line end). The parser has checked it.
+  package mutating func append(line: borrowing Span<UInt8>) {
+    for i in 0..<line.count { bytes.append(line[i]) }
+    end()
+  }
+
+  private func find(_ name: HeaderName, from start: Int) -> (line: Range<Int>, value: Range<Int>)? {
+    let all = bytes.span
+    var begin = start
+    while begin < all.count {
+      var lineEnd = begin
+      while all[lineEnd] != 10 { lineEnd += 1 }
+      let colon = begin + name.count
+      if colon < lineEnd, all[colon] == UInt8(ascii: ":"), name.matches(all.extracting(begin..<colon)) {
+        var first = colon + 1
+        var last = lineEnd - 1
+        while first < last, all[first] == 32 || all[first] == 9 { first += 1 }
+        while last > first, all[last - 1] == 32 || all[last - 1] == 9 { last -= 1 }
+        return (begin..<(lineEnd + 1), first..<last)
+      }
+      begin = lineEnd + 1
+    }
+    return nil
+  }
+
+  private mutating func begin(_ name: HeaderName) {
+    name.append(to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
+    bytes.append(32)
+  }
+
+  private mutating func end() {
+    bytes.append(13)
+    bytes.append(10)
+  }
+
+  private mutating func appendDecimal(_ value: UInt) {
+    if value >= 10 { appendDecimal(value / 10) }
+    bytes.append(UInt8(48 + value % 10))
+  }
+}
