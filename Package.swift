@@ -43,6 +43,7 @@ let package = Package(
       name: "TransportsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim"],
       swiftSettings: settings),
     .testTarget(
-      name: "ExampleAppTests", dependencies: ["ExampleApp", "Pipeline", "Middlewares", "Transports"], swiftSettings: settings),
+      name: "ExampleAppTests", dependencies: ["ExampleApp", "Pipeline", "Middlewares", "Transports"],
+      swiftSettings: settings),
   ]
 )

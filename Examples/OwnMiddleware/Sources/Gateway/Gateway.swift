@@ -8,7 +8,9 @@ import Transports
 struct Gateway: ProxyApp {
   var body: some Proxy {
     Listener(.socks5, on: "127.0.0.1:8009", name: "ops") {
-      BadgeAuth([(Employee(name: "ann", department: "ops"), "4711"), (Employee(name: "bob", department: "sales"), "4712")])
+      BadgeAuth([
+        (Employee(name: "ann", department: "ops"), "4711"), (Employee(name: "bob", department: "sales"), "4712"),
+      ])
       DepartmentOnly("ops")
       Cooldown(.seconds(1))
       Timeout(.seconds(3600))
