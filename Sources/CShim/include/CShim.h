@@ -1,1 +1,117 @@
 #pragma once
+// What Swift's Glibc module does not declare. Glibc's clang module is built without _GNU_SOURCE, so the names that
+// it hides are declared here by hand; everything else is a static inline that the Swift optimiser can inline.
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+// Declared by hand: the headers show these only with _GNU_SOURCE.
+extern int accept4(int, struct sockaddr *, socklen_t *, int);
+extern int pipe2(int *, int);
+extern ssize_t splice(int, int64_t *, int, int64_t *, size_t, unsigned int);
+extern void *memmem(const void *, size_t, const void *, size_t);
+extern int pthread_setname_np(pthread_t, const char *);
+extern int pthread_setaffinity_np(pthread_t, size_t, const void *);
+extern int pthread_getaffinity_np(pthread_t, size_t, void *);
+
+// epoll: an event carries a descriptor and the generation of its slot instead of a pointer, so that an event which
+// was queued before a close is recognised as stale.
+enum {
+  SHIM_EPOLL_ADD = EPOLL_CTL_ADD,
+  SHIM_EPOLL_DEL = EPOLL_CTL_DEL,
+  SHIM_EPOLL_MOD = EPOLL_CTL_MOD,
+};
+static const uint32_t SHIM_EPOLLIN = EPOLLIN;
+static const uint32_t SHIM_EPOLLOUT = EPOLLOUT;
+static const uint32_t SHIM_EPOLLRDHUP = EPOLLRDHUP;
+static const uint32_t SHIM_EPOLLHUP = EPOLLHUP;
+static const uint32_t SHIM_EPOLLERR = EPOLLERR;
+static const uint32_t SHIM_EPOLLET = 1u << 31;
+static const uint32_t SHIM_EPOLLEXCLUSIVE = 1u << 28;
+
+static inline int shim_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+static inline int shim_epoll_ctl(int ep, int op, int fd, uint32_t events, uint32_t generation) {
+  struct epoll_event e;
+  e.events = events;
+  e.data.u64 = (uint64_t)(uint32_t)fd | ((uint64_t)generation << 32);
+  return epoll_ctl(ep, op, fd, &e);
+}
+
+static inline int shim_epoll_wait(int ep, struct epoll_event *events, int capacity, int milliseconds) {
+  return epoll_wait(ep, events, capacity, milliseconds);
+}
+static inline uint32_t shim_epoll_events(const struct epoll_event *e) { return e->events; }
+static inline int shim_epoll_descriptor(const struct epoll_event *e) { return (int)(uint32_t)e->data.u64; }
+static inline uint32_t shim_epoll_generation(const struct epoll_event *e) { return (uint32_t)(e->data.u64 >> 32); }
+
+static inline int shim_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+
+// Sockets
+static inline int shim_accept(int fd, struct sockaddr *address, socklen_t *length) {
+  return accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+static inline int shim_stream_socket(int family) {
+  return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+// Peer of a Unix socket. Returns 0 and the peer's user id, or -1.
+static inline int shim_peer_uid(int fd, uint32_t *uid) {
+  struct { int32_t pid; uint32_t uid; uint32_t gid; } credentials = {0, 0, 0};
+  socklen_t length = sizeof(credentials);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return -1;
+  *uid = credentials.uid;
+  return 0;
+}
+
+// Pipes and splice
+static inline int shim_pipe(int *ends) { return pipe2(ends, O_NONBLOCK | O_CLOEXEC); }
+static inline int shim_set_pipe_size(int fd, int bytes) { return fcntl(fd, 1031 /* F_SETPIPE_SZ */, bytes); }
+static inline ssize_t shim_splice(int from, int to, size_t length) {
+  return splice(from, NULL, to, NULL, length, 1 /* MOVE */ | 2 /* NONBLOCK */);
+}
+
+// Threads
+static inline void shim_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+// Binds the calling thread to one processor. Returns 0 or an errno value.
+static inline int shim_pin_thread(int processor) {
+  unsigned long mask[16] = {0};
+  const unsigned bits = 8 * sizeof(unsigned long);
+  if (processor < 0 || processor >= (int)(16 * bits)) return EINVAL;
+  mask[processor / bits] = 1ul << (processor % bits);
+  return pthread_setaffinity_np(pthread_self(), sizeof(mask), mask);
+}
+// How many processors this process may run on (a container's limit included), at least 1.
+static inline int shim_usable_processors(void) {
+  unsigned long mask[16] = {0};
+  if (pthread_getaffinity_np(pthread_self(), sizeof(mask), mask) != 0) return 1;
+  int count = 0;
+  for (int i = 0; i < 16; i++) count += __builtin_popcountl(mask[i]);
+  return count > 0 ? count : 1;
+}
+
+// Time: nanoseconds of CLOCK_MONOTONIC.
+static inline uint64_t shim_monotonic(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+// Randomness from the kernel. Returns the bytes filled in, or -1.
+static inline ssize_t shim_getrandom(void *buffer, size_t length) { return getrandom(buffer, length, 0); }
+
+static inline int shim_errno(void) { return errno; }

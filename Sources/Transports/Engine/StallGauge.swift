@@ -1,0 +1,84 @@
+internal import Pipeline
+internal import Synchronization
+
+/// A name for what a loop is busy with: a listener, a driver. Interned and never freed, so that the watchdog may read
+/// one at any time; the names come from the configuration, so there are few.
+final class StallLabel: Sendable {
+  let name: String
+
+  private static let known = Mutex<[String: StallLabel]>([:])
+
+  private init(_ name: String) { self.name = name }
+
+  static func named(_ name: String) -> StallLabel {
+    known.withLock { known in
+      if let label = known[name] { return label }
+      let label = StallLabel(name)
+      known[name] = label
+      return label
+    }
+  }
+}
+
+/// What one loop tells the watchdog: when its turn began and what it is doing. Written by the loop with plain stores
+/// (a few nanoseconds), read by the watchdog's thread.
+final class StallGauge: Sendable {
+  /// Nanoseconds of the monotonic clock; 0 while the loop waits for events.
+  private let began = Atomic<UInt64>(0)
+  private let label = Atomic<UnsafeRawPointer?>(nil)
+
+  @inline(__always)
+  func turnBegan(_ now: Instant) { began.store(now.nanoseconds, ordering: .relaxed) }
+
+  @inline(__always)
+  func turnEnded() { began.store(0, ordering: .relaxed) }
+
+  @inline(__always)
+  func clearLabel() { label.store(nil, ordering: .relaxed) }
+
+  @inline(__always)
+  func setLabel(_ label: StallLabel) {
+    self.label.store(UnsafeRawPointer(Unmanaged.passUnretained(label).toOpaque()), ordering: .releasing)
+  }
+
+  /// When the running turn began; nil while the loop waits.
+  var turnStart: Instant? {
+    let value = began.load(ordering: .relaxed)
+    return value == 0 ? nil : Instant(nanoseconds: value)
+  }
+
+  var currentName: String {
+    guard let pointer = label.load(ordering: .acquiring) else { return "a task without a name" }
+    return Unmanaged<StallLabel>.fromOpaque(pointer).takeUnretainedValue().name
+  }
+}
+
+/// Decides when a stalled loop is reported: once per stall, and not more often than every `quietTime` per loop.
+struct StallDetector {
+  static let limit = Duration.milliseconds(50)
+  static let quietTime = Duration.seconds(10)
+
+  /// A stall to be logged.
+  struct Report: Equatable {
+    var lasted: Duration
+    /// Stalls of this loop that were not reported since the last report.
+    var unreported: Int
+  }
+
+  private var reportedTurn: Instant?
+  private var quietUntil = Instant(nanoseconds: 0)
+  private var unreported = 0
+
+  /// Looks at a loop whose turn began at `turnStart` (nil: it waits).
+  mutating func look(turnStart: Instant?, now: Instant) -> Report? {
+    guard let turnStart, turnStart != reportedTurn, now - turnStart > Self.limit else { return nil }
+    reportedTurn = turnStart
+    guard now >= quietUntil else {
+      unreported += 1
+      return nil
+    }
+    quietUntil = now + Self.quietTime
+    defer { unreported = 0 }
+    return Report(lasted: now - turnStart, unreported: unreported)
+  }
+}
