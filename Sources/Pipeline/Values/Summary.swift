@@ -22,15 +22,26 @@ public enum Party: String, Sendable, Hashable, CaseIterable {
   case client, upstream, proxy
 }
 
+/// How a tunnel's bytes came to their end.
+public enum Ending: String, Sendable, Hashable, CaseIterable {
+  /// Both sides finished in order (FIN).
+  case finished
+  /// `Summary.endedBy` broke the connection off (RST); the other side was reset, too.
+  case reset
+}
+
 /// How an exchange ended that reached its destination.
 public struct Summary: Sendable, Hashable {
   /// Payload bytes over the whole exchange.
   public var traffic: Traffic
   /// Who closed first, in the sense of the transport.
   public var endedBy: Party
+  /// In order, or by a reset. Limits and cuts are no summaries: they are thrown.
+  public var ending: Ending
 
-  public init(traffic: Traffic = Traffic(), endedBy: Party = .upstream) {
+  public init(traffic: Traffic = Traffic(), endedBy: Party = .upstream, ending: Ending = .finished) {
     self.traffic = traffic
     self.endedBy = endedBy
+    self.ending = ending
   }
 }

@@ -51,6 +51,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   private let timers: TimerWheel<TimerEntry>
   private var requeued: [any RequeuedWork] = []
   private var requeuedSpare: [any RequeuedWork] = []
+  /// Memory for what receivers do not take at once.
+  var buffers = BufferPool()
   /// Pipes for `splice` that are empty and kept for the next user.
   var pipes: PipePool
   /// The connections that live on this loop, for drain and cut.
@@ -66,6 +68,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
 
   /// The time at which this turn began, refreshed after every poll: good for deadlines and idle limits, free to read.
   private(set) var now: Instant
+
+  private var random = FastRandom.seeded()
 
   private enum RemoteWork {
     case job(UnownedJob)
@@ -88,6 +92,9 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   }
 
   deinit { scratch.deallocate() }
+
+  /// 64 uniformly random bits for jitter and sampling, from the loop's own generator. On the loop only.
+  func randomBits() -> UInt64 { random.next() }
 
   // MARK: Time
 

@@ -55,7 +55,7 @@ struct Poller: ~Copyable {
     }
     events = .allocate(capacity: Self.batch)
     // Generation 0 is never given to a slot, so the waker's events are told apart by its descriptor alone.
-    _ = shim_epoll_ctl(descriptor, Int32(SHIM_EPOLL_ADD.rawValue), wakeDescriptor, SHIM_EPOLLIN | SHIM_EPOLLET, 0)
+    _ = shim_epoll_ctl(descriptor, Int32(SHIM_EPOLL_ADD), wakeDescriptor, SHIM_EPOLLIN | SHIM_EPOLLET, 0)
   }
 
   deinit {
@@ -66,17 +66,17 @@ struct Poller: ~Copyable {
 
   /// Returns 0 or an errno value.
   func add(_ fd: Int32, generation: UInt32, _ interest: Interest) -> Int32 {
-    control(Int32(SHIM_EPOLL_ADD.rawValue), fd, generation, interest.events)
+    control(Int32(SHIM_EPOLL_ADD), fd, generation, interest.events)
   }
 
   /// Changes the interest; readiness that is present is reported anew.
   func modify(_ fd: Int32, generation: UInt32, _ interest: Interest) -> Int32 {
-    control(Int32(SHIM_EPOLL_MOD.rawValue), fd, generation, interest.events)
+    control(Int32(SHIM_EPOLL_MOD), fd, generation, interest.events)
   }
 
   /// Only for descriptors that stay open: a paused listener.
   func remove(_ fd: Int32) {
-    _ = control(Int32(SHIM_EPOLL_DEL.rawValue), fd, 0, 0)
+    _ = control(Int32(SHIM_EPOLL_DEL), fd, 0, 0)
   }
 
   private func control(_ operation: Int32, _ fd: Int32, _ generation: UInt32, _ events: UInt32) -> Int32 {

@@ -1,0 +1,318 @@
+internal import Glibc
+internal import Pipeline
+
+/// What the engine offers to the exchanges of one client connection: the parking place of its task.
+///
+/// One task serves a connection, so at most one wait is under way, and one continuation is enough. Whatever is waited
+/// for (a stream, an instant, a thread of the offload pool, a look-up, attempts to connect, a relay), the wait also ends
+/// by the deadline, by the loss of the client, and by a cut. Waiting allocates nothing: the continuation is stored here,
+/// carries no value, and what woke the task is read afterwards. The deadline's timer is shared by all waits (see
+/// `LazyTimer`).
+final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked Sendable {
+  // Sound as Sendable: everything here is used on the loop's thread alone (see `Loop`).
+
+  /// What the task is parked on, which says what may wake it.
+  private enum Parking {
+    /// The task runs.
+    case running
+    case stream(Interest)
+    /// Any stream but the client's: attempts to connect.
+    case streams
+    case time
+    /// Work elsewhere, which comes back with the ticket of this wait.
+    case work
+    case relay(Relay)
+  }
+
+  /// What ended a wait.
+  enum Wake {
+    case event
+    /// The wait's own limit, not the deadline.
+    case time
+    case deadline
+    case clientGone
+    case cut
+  }
+
+  /// Operations that may go on without waiting before the task lets others run.
+  private static let operationsPerTurn = 32
+
+  let loop: Loop
+  let engine: Engine
+  let client: Socket
+  /// The name under which the watchdog reports a stall in this connection's task.
+  let label: StallLabel
+  /// The place in `loop.connections`.
+  var place = -1
+  /// Whether a FIN of the client counts as its loss while the task waits for something else. Not in a tunnel, where it is
+  /// half-close.
+  var finishedClientIsGone = false
+
+  private(set) var isCut = false
+  private var task: Task<Void, Never>?
+  private var parking = Parking.running
+  private var continuation: UnsafeContinuation<Void, Never>?
+  private var wake = Wake.event
+  private unowned(unsafe) var awaited: AnyObject?
+  private var waitEnds = Instant.distantFuture
+  /// Counts waits, so that late results of an earlier one wake nobody.
+  private var ticket: UInt64 = 0
+  private var operations = Connection.operationsPerTurn
+  private var timer = LazyTimer()
+
+  private init(_ client: Socket, engine: Engine, label: StallLabel) {
+    self.client = client
+    self.loop = client.loop
+    self.engine = engine
+    self.label = label
+    super.init()
+    client.waker = self
+  }
+
+  /// Starts the task that serves an accepted socket. The socket is closed when `body` has returned, if it is not by then.
+  ///
+  /// To be called on the socket's loop.
+  @discardableResult
+  static func serve(
+    _ client: Socket, on engine: Engine, label: StallLabel, _ body: @escaping @Sendable (Connection) async -> Void
+  ) -> Connection {
+    let connection = Connection(client, engine: engine, label: label)
+    let loop = client.loop
+    loop.connections.insert(connection)
+    loop.counters.connections.add(1)
+    connection.task = Task(executorPreference: loop) {
+      loop.stall.setLabel(label)
+      await body(connection)
+      connection.ended()
+    }
+    return connection
+  }
+
+  private func ended() {
+    client.close()
+    client.waker = nil
+    timer.cancel(on: loop)
+    loop.connections.remove(self)
+    loop.counters.connections.add(-1)
+    task = nil
+  }
+
+  /// Ends the present wait, and every later one at once, with `Rejection(.draining)`; what the task awaits elsewhere sees
+  /// its cancellation. To be called on the loop.
+  func cut() {
+    guard !isCut else { return }
+    isCut = true
+    task?.cancel()
+    if case .relay(let relay) = parking { relay.cut() } else { resume(.cut) }
+  }
+
+  // MARK: Parking
+
+  /// Throws what would end a wait at once.
+  private func checkBeforeWaiting(mayLoseClient: Bool) throws {
+    if isCut { throw Self.cutRejection }
+    if mayLoseClient, isClientGone { throw Rejection(.clientGone) }
+    if deadline <= loop.now { throw DeadlineExceeded(deadline: deadline) }
+  }
+
+  static var cutRejection: Rejection { Rejection(.draining, detail: "the connection was cut") }
+
+  private var isClientGone: Bool {
+    client.isBroken || (finishedClientIsGone && client.readiness.contains(.hangUp))
+  }
+
+  /// Parks the task until something wakes it, at most until `limit`.
+  ///
+  /// - Returns: true when the awaited happened, false when `limit` passed.
+  private func park(_ parking: Parking, on awaited: AnyObject?, until limit: Instant) async throws -> Bool {
+    self.parking = parking
+    self.awaited = awaited
+    waitEnds = limit
+    timer.ensure(by: min(limit, deadline), on: loop, self)
+    await withUnsafeContinuation { continuation in self.continuation = continuation }
+    operations = Self.operationsPerTurn
+    loop.stall.setLabel(label)
+    switch wake {
+    case .event: return true
+    case .time: return false
+    case .deadline: throw DeadlineExceeded(deadline: deadline)
+    case .clientGone: throw Rejection(.clientGone)
+    case .cut: throw Self.cutRejection
+    }
+  }
+
+  @inline(__always)
+  private func resume(_ wake: Wake) {
+    guard let continuation else { return }
+    self.continuation = nil
+    self.wake = wake
+    parking = .running
+    awaited = nil
+    ticket &+= 1
+    continuation.resume()
+  }
+
+  /// A task that finds everything ready never waits, and the loop would never poll: now and then it steps back.
+  @inline(__always)
+  private func spendOperation() async {
+    operations -= 1
+    if operations > 0 { return }
+    operations = Self.operationsPerTurn
+    await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in continuation.resume() }
+    loop.stall.setLabel(label)
+  }
+
+  // MARK: What wakes
+
+  func wake(_ stream: any ByteStream) {
+    switch parking {
+    case .running, .relay:
+      return
+    case .stream(let interest) where stream === awaited:
+      if isReady(stream, interest) { return resume(.event) }
+    case .streams where stream !== client:
+      return resume(.event)
+    case .stream, .streams, .time, .work:
+      break
+    }
+    if stream === client, awaited !== client, isClientGone { resume(.clientGone) }
+  }
+
+  func timerFired() {
+    timer.fired()
+    // A relay keeps its own time.
+    if case .relay = parking { return }
+    guard continuation != nil else { return }
+    let nearest = min(waitEnds, deadline)
+    if loop.now < nearest { return timer.ensure(by: nearest, on: loop, self) }
+    resume(deadline <= loop.now ? .deadline : .time)
+  }
+
+  /// Work elsewhere has ended. To be called on the loop.
+  func workEnded(_ ticket: UInt64) {
+    if self.ticket == ticket, case .work = parking { resume(.event) }
+  }
+
+  /// A stream that is no socket only says that something may have changed: whoever waits looks again.
+  private func isReady(_ stream: any ByteStream, _ interest: Interest) -> Bool {
+    guard let socket = stream as? Socket else { return true }
+    switch interest {
+    case .readable: return socket.mayRead || socket.descriptor < 0
+    case .writable: return socket.mayWrite || socket.descriptor < 0
+    }
+  }
+
+  // MARK: What the chain sees
+
+  override var shard: Int { loop.index }
+
+  override var now: Instant { loop.now }
+
+  override func randomBits() -> UInt64 { loop.randomBits() }
+
+  override func log(_ level: LogLevel, _ message: @autoclosure () -> String) { engine.log(level, message()) }
+
+  override func sleep(until instant: Instant) async throws {
+    try checkBeforeWaiting(mayLoseClient: true)
+    // The turn may have begun a while ago; a sleep that is over by the clock is not entered.
+    if instant <= Loop.preciseNow { return await spendOperation() }
+    _ = try await park(.time, on: nil, until: instant)
+  }
+
+  override func wait(for stream: any ByteStream, _ interest: Interest) async throws {
+    try checkBeforeWaiting(mayLoseClient: stream !== client)
+    if let socket = stream as? Socket {
+      if isReady(socket, interest) { return await spendOperation() }
+    } else {
+      stream.waker = self
+    }
+    _ = try await park(.stream(interest), on: stream, until: .distantFuture)
+  }
+
+  override func resolve(_ name: DomainName) async throws -> [IPAddress] {
+    try await engine.resolver.resolve(name, for: self)
+  }
+
+  override func connect(to destination: ApprovedDestination, timeout: Duration) async throws -> any ByteStream {
+    try await Dialer(self, engine.dialing, timeout: timeout).dial(destination.addresses)
+  }
+
+  override func relay(
+    client: any ByteStream, upstream: any ByteStream, for exchange: Exchange
+  ) async throws -> Summary {
+    do {
+      // The relay itself sees a client that is gone; it also knows who was it.
+      try checkBeforeWaiting(mayLoseClient: false)
+    } catch {
+      upstream.abort()
+      throw error
+    }
+    let relay = Relay(client: client, upstream: upstream, exchange: exchange, connection: self)
+    // A relay may end in its first turn, before there is anything to wait for.
+    if !relay.begin() {
+      parking = .relay(relay)
+      await withUnsafeContinuation { continuation in self.continuation = continuation }
+      operations = Self.operationsPerTurn
+      loop.stall.setLabel(label)
+    }
+    client.waker = self
+    return try relay.result()
+  }
+
+  /// The relay has ended.
+  func relayEnded() { resume(.event) }
+
+  override func offload<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
+    try checkBeforeWaiting(mayLoseClient: true)
+    let item = OffloadedCall(work, for: self)
+    try await awaitWork { ticket in
+      item.ticket = ticket
+      guard engine.offloadPool.submit(item) else {
+        throw Rejection(.overloaded, detail: "the queue of the offload pool is full (\(engine.offloadPool.queueLimit))")
+      }
+    }
+    return try item.result()
+  }
+
+  // MARK: For the dialer and the resolver
+
+  /// Starts work elsewhere, which calls `workEnded` with the ticket on this loop, and waits for it.
+  func awaitWork(_ start: (_ ticket: UInt64) throws -> Void) async throws {
+    try checkBeforeWaiting(mayLoseClient: true)
+    try start(ticket)
+    _ = try await park(.work, on: nil, until: .distantFuture)
+  }
+
+  /// Waits until one of the sockets that are being connected has news. False when `limit` passed first.
+  func awaitSockets(until limit: Instant) async throws -> Bool {
+    try checkBeforeWaiting(mayLoseClient: true)
+    if limit <= loop.now { return false }
+    return try await park(.streams, on: nil, until: limit)
+  }
+}
+
+/// One call on the offload pool, which comes back to its connection's loop.
+private final class OffloadedCall<Result: Sendable>: OffloadWork, LoopMessage, @unchecked Sendable {
+  // Sound as Sendable: `outcome` is written by the pool's thread and read by the loop after `post`, which orders the two.
+  private let work: @Sendable () throws -> Result
+  private let connection: Connection
+  private var outcome: Swift.Result<Result, any Error>?
+  var ticket: UInt64 = 0
+
+  init(_ work: @escaping @Sendable () throws -> Result, for connection: Connection) {
+    self.work = work
+    self.connection = connection
+  }
+
+  func perform() {
+    outcome = Swift.Result { try work() }
+    connection.loop.post(self)
+  }
+
+  func received(on loop: Loop) { connection.workEnded(ticket) }
+
+  func result() throws -> Result {
+    // Set before the message that woke the connection was posted.
+    try outcome!.get()
+  }
+}

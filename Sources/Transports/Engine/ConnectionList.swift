@@ -1,0 +1,45 @@
+internal import Pipeline
+
+/// The connections that live on one loop. Each knows its place, so that it leaves in constant time.
+///
+/// Only the loop's thread touches it.
+final class ConnectionList {
+  private var members: [Connection] = []
+
+  var isEmpty: Bool { members.isEmpty }
+  var count: Int { members.count }
+
+  func insert(_ connection: Connection) {
+    connection.place = members.count
+    members.append(connection)
+  }
+
+  func remove(_ connection: Connection) {
+    let place = connection.place
+    guard place >= 0, place < members.count, members[place] === connection else { return }
+    let last = members.removeLast()
+    if last !== connection {
+      members[place] = last
+      last.place = place
+    }
+    connection.place = -1
+  }
+
+  /// Ends every connection's wait, present or next, with `Rejection(.draining)`. Returns how many were cut.
+  @discardableResult
+  func cutAll() -> Int {
+    cut { _ in true }
+  }
+
+  /// As `cutAll`, for the connections that `isMeant`.
+  @discardableResult
+  func cut(where isMeant: (Connection) -> Bool) -> Int {
+    var count = 0
+    // A copy: a connection that ends leaves the list.
+    for connection in members where !connection.isCut && isMeant(connection) {
+      connection.cut()
+      count += 1
+    }
+    return count
+  }
+}

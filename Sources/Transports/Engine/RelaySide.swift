@@ -1,0 +1,74 @@
+internal import Glibc
+internal import Pipeline
+
+/// One end of a relay: a socket, which is read and written by system calls directly, or any other byte stream.
+struct RelaySide {
+  let stream: any ByteStream
+  /// The stream, if it is a plain socket.
+  let socket: Socket?
+
+  init(_ stream: any ByteStream) {
+    self.stream = stream
+    socket = stream as? Socket
+  }
+
+  /// Only plain sockets know beforehand; another stream is asked by trying.
+  @inline(__always)
+  var mayRead: Bool { socket?.mayRead ?? true }
+
+  @inline(__always)
+  var mayWrite: Bool { socket?.mayWrite ?? true }
+
+  @inline(__always)
+  func read(_ buffer: UnsafeMutableRawPointer, _ capacity: Int) -> Socket.Outcome {
+    if let socket, !socket.hasPushedBack { return socket.receive(buffer, capacity) }
+    return readStream(buffer, capacity)
+  }
+
+  private func readStream(_ buffer: UnsafeMutableRawPointer, _ capacity: Int) -> Socket.Outcome {
+    var span = OutputRawSpan(
+      buffer: UnsafeMutableRawBufferPointer(start: buffer, count: capacity), initializedCount: 0)
+    do {
+      switch try stream.read(into: &span) {
+      case .bytes(let count): return .bytes(count)
+      case .end: return .end
+      case .wouldBlock: return .wouldBlock
+      }
+    } catch {
+      return .failed(Self.code(error))
+    }
+  }
+
+  @inline(__always)
+  func write(_ bytes: UnsafeRawPointer, _ count: Int) -> Socket.Outcome {
+    if let socket { return socket.send(bytes, count) }
+    return writeStream(bytes, count)
+  }
+
+  private func writeStream(_ bytes: UnsafeRawPointer, _ count: Int) -> Socket.Outcome {
+    do {
+      let taken = try stream.write(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: bytes, count: count)))
+      return taken == 0 ? .wouldBlock : .bytes(taken)
+    } catch {
+      return .failed(Self.code(error))
+    }
+  }
+
+  /// Passes the end on. An error means that the other side is gone, which the next read of it reports.
+  func finishWriting() {
+    do {
+      try stream.finishWriting()
+    } catch {
+      // Nothing to do here: see above.
+    }
+  }
+
+  private static func code(_ error: any Error) -> Int32 {
+    switch error as? StreamError {
+    case .reset: ECONNRESET
+    case .closed: EBADF
+    case .system(let code): code
+    case nil: EIO
+    }
+  }
+}

@@ -1,0 +1,278 @@
+internal import CShim
+internal import Glibc
+internal import Pipeline
+
+/// A connected stream socket (TCP or Unix) that belongs to one loop.
+///
+/// Registered once, edge-triggered: the kernel reports only changes, so the socket remembers what it is ready for and
+/// clears a bit only when a call has shown that it no longer holds. It is closed exactly once: by `close`, by `abort`,
+/// or, as a backstop, when the last reference goes away.
+final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
+  // Sound as Sendable: everything here is used on the loop's thread alone (see `Loop`).
+
+  /// What one system call did.
+  enum Outcome: Equatable {
+    case bytes(Int)
+    case end
+    case wouldBlock
+    /// An errno value.
+    case failed(Int32)
+  }
+
+  let loop: Loop
+  /// -1 once closed.
+  private(set) var descriptor: Int32
+  private var generation: UInt32 = 0
+  private(set) var readiness: Readiness
+  private(set) var hasFinishedWriting = false
+  private var isMuted = false
+  /// Bytes that were read ahead and belong to the next reader; `pushedBackOffset` of them are taken.
+  private var pushedBack: [UInt8] = []
+  private var pushedBackOffset = 0
+  private var knownRemoteAddress: SocketAddress?
+
+  unowned(unsafe) var waker: (any StreamWaker)?
+
+  /// Takes over a non-blocking descriptor. On nil the descriptor has been closed: the kernel would not watch it.
+  init?(adopting fd: Int32, on loop: Loop, remoteAddress: SocketAddress? = nil, readiness: Readiness = []) {
+    self.loop = loop
+    descriptor = fd
+    knownRemoteAddress = remoteAddress
+    self.readiness = readiness
+    loop.counters.sockets.add(1)
+    guard let generation = loop.watch(fd, .connection, self) else {
+      close()
+      return nil
+    }
+    self.generation = generation
+  }
+
+  deinit { close() }
+
+  // MARK: Readiness
+
+  func becameReady(_ readiness: Readiness) {
+    self.readiness.formUnion(readiness)
+    waker?.wake(self)
+  }
+
+  /// Whether a read would not block, as far as is known.
+  var mayRead: Bool { readiness.contains(.readable) || !pushedBack.isEmpty }
+  /// Whether a write would not block, as far as is known.
+  var mayWrite: Bool { readiness.contains(.writable) }
+  /// Whether the peer has broken the connection (and has not merely finished, after we had finished, too).
+  var isBroken: Bool { readiness.contains(.gone) && !hasFinishedWriting }
+
+  /// Stops to be woken by arriving bytes: the reader cannot take more now. Edges of writability still come.
+  func mute() {
+    guard !isMuted, descriptor >= 0 else { return }
+    isMuted = true
+    loop.modify(descriptor, generation, .writableOnly)
+  }
+
+  /// Undoes `mute`. What arrived meanwhile is readable at once.
+  func unmute() {
+    guard isMuted, descriptor >= 0 else { return }
+    isMuted = false
+    readiness.insert(.readable)
+    loop.modify(descriptor, generation, .connection)
+  }
+
+  // MARK: Reading
+
+  /// Reads with one system call, without looking at pushed-back bytes.
+  ///
+  /// A short read proves that the socket is empty, so the next read can wait for an edge; but once the peer has
+  /// finished, its edge has been consumed, and only reading on finds the end.
+  func receive(_ buffer: UnsafeMutableRawPointer, _ capacity: Int) -> Outcome {
+    while true {
+      let count = recv(descriptor, buffer, capacity, 0)
+      if count > 0 {
+        if count < capacity, !readiness.contains(.hangUp) { readiness.remove(.readable) }
+        return .bytes(count)
+      }
+      if count == 0 { return .end }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN:
+        readiness.remove(.readable)
+        return .wouldBlock
+      case let code: return .failed(code)
+      }
+    }
+  }
+
+  func read(into buffer: inout OutputRawSpan) throws -> StreamRead {
+    if buffer.freeCapacity == 0 { return .bytes(0) }
+    if !pushedBack.isEmpty { return .bytes(takePushedBack(into: &buffer)) }
+    guard descriptor >= 0 else { throw StreamError.closed }
+    guard readiness.contains(.readable) else { return .wouldBlock }
+    let outcome = buffer.withUnsafeMutableBytes { bytes, initialized in
+      let room = bytes.count - initialized
+      // A buffer with room has an address.
+      let outcome = receive(bytes.baseAddress! + initialized, room)
+      if case .bytes(let count) = outcome { initialized += count }
+      return outcome
+    }
+    switch outcome {
+    case .bytes(let count): return .bytes(count)
+    case .end: return .end
+    case .wouldBlock: return .wouldBlock
+    case .failed(let code): throw Self.streamError(code)
+    }
+  }
+
+  /// Gives bytes back that were read ahead (data that a client sent right behind its handshake). The next read returns
+  /// them first.
+  func pushBack(_ bytes: RawSpan) {
+    if bytes.isEmpty { return }
+    var joined: [UInt8] = []
+    joined.reserveCapacity(bytes.byteCount + pushedBack.count - pushedBackOffset)
+    bytes.withUnsafeBytes { joined.append(contentsOf: $0) }
+    joined.append(contentsOf: pushedBack[pushedBackOffset...])
+    pushedBack = joined
+    pushedBackOffset = 0
+  }
+
+  /// Whether the next read returns pushed-back bytes: then the kernel must not move bytes past them.
+  var hasPushedBack: Bool { !pushedBack.isEmpty }
+
+  private func takePushedBack(into buffer: inout OutputRawSpan) -> Int {
+    let count = min(buffer.freeCapacity, pushedBack.count - pushedBackOffset)
+    for byte in pushedBack[pushedBackOffset..<pushedBackOffset + count] { buffer.append(byte) }
+    pushedBackOffset += count
+    if pushedBackOffset == pushedBack.count {
+      pushedBack = []
+      pushedBackOffset = 0
+    }
+    return count
+  }
+
+  // MARK: Writing
+
+  /// Writes with one system call.
+  func send(_ bytes: UnsafeRawPointer, _ count: Int) -> Outcome {
+    while true {
+      let sent = Glibc.send(descriptor, bytes, count, Int32(MSG_NOSIGNAL))
+      if sent >= 0 {
+        // The kernel takes less than all only when its buffer is full; an edge follows when it has room.
+        if sent < count { readiness.remove(.writable) }
+        return .bytes(sent)
+      }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN:
+        readiness.remove(.writable)
+        return .wouldBlock
+      case let code: return .failed(code)
+      }
+    }
+  }
+
+  func write(_ bytes: RawSpan) throws -> Int {
+    guard descriptor >= 0 else { throw StreamError.closed }
+    if bytes.isEmpty || !mayWrite { return 0 }
+    let outcome = bytes.withUnsafeBytes { send($0.baseAddress!, $0.count) }
+    switch outcome {
+    case .bytes(let count): return count
+    case .end, .wouldBlock: return 0
+    case .failed(let code): throw Self.streamError(code)
+    }
+  }
+
+  func finishWriting() throws {
+    guard descriptor >= 0 else { throw StreamError.closed }
+    if hasFinishedWriting { return }
+    hasFinishedWriting = true
+    // ENOTCONN: the peer has reset it meanwhile, which the next read reports.
+    if shutdown(descriptor, Int32(SHUT_WR)) != 0, errno != ENOTCONN { throw Self.streamError(errno) }
+  }
+
+  // MARK: Splicing
+
+  /// Moves bytes into a pipe within the kernel. `wouldBlock` says nothing about who is in the way: the socket may be
+  /// empty or the pipe full; the caller knows whether the pipe is.
+  func splice(into pipe: Pipe, _ count: Int) -> Outcome { Self.splice(descriptor, pipe.writeEnd, count) }
+
+  /// Moves bytes out of a pipe within the kernel.
+  func splice(outOf pipe: Pipe, _ count: Int) -> Outcome {
+    let outcome = Self.splice(pipe.readEnd, descriptor, count)
+    switch outcome {
+    case .bytes(let moved) where moved < count: readiness.remove(.writable)
+    case .wouldBlock: readiness.remove(.writable)
+    case .bytes, .end, .failed: break
+    }
+    return outcome
+  }
+
+  func noteNothingToRead() { readiness.remove(.readable) }
+
+  private static func splice(_ from: Int32, _ to: Int32, _ count: Int) -> Outcome {
+    while true {
+      let moved = shim_splice(from, to, count)
+      if moved > 0 { return .bytes(moved) }
+      if moved == 0 { return .end }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN: return .wouldBlock
+      case let code: return .failed(code)
+      }
+    }
+  }
+
+  // MARK: Ending
+
+  func close() {
+    guard descriptor >= 0 else { return }
+    loop.close(descriptor)
+    descriptor = -1
+    readiness = []
+    loop.counters.sockets.add(-1)
+  }
+
+  func abort() {
+    guard descriptor >= 0 else { return }
+    // With a linger time of zero, close discards what is queued and sends RST.
+    var linger = Glibc.linger(l_onoff: 1, l_linger: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Glibc.linger>.size))
+    close()
+  }
+
+  // MARK: Addresses and errors
+
+  var localAddress: SocketAddress? {
+    descriptor >= 0 ? SocketAddress.ask(descriptor) { getsockname($0, $1, $2) } : nil
+  }
+
+  var remoteAddress: SocketAddress? {
+    if let knownRemoteAddress { return knownRemoteAddress }
+    guard descriptor >= 0 else { return nil }
+    knownRemoteAddress = SocketAddress.ask(descriptor) { getpeername($0, $1, $2) }
+    return knownRemoteAddress
+  }
+
+  /// Who the peer is, by what the kernel says: its address, or the user id behind a Unix socket. Nil when it has gone
+  /// already.
+  var clientAddress: ClientAddress? {
+    switch remoteAddress {
+    case .ip(let address, let port):
+      return ClientAddress(.ip(address, port: port))
+    case .unix:
+      var uid: UInt32 = 0
+      return descriptor >= 0 && shim_peer_uid(descriptor, &uid) == 0 ? ClientAddress(.unix(uid: uid)) : nil
+    case nil:
+      return nil
+    }
+  }
+
+  /// Takes the socket's pending error, 0 when there is none.
+  func takeError() -> Int32 { descriptor >= 0 ? takeSocketError(descriptor) : EBADF }
+
+  static func streamError(_ code: Int32) -> StreamError {
+    switch code {
+    case ECONNRESET, EPIPE, ECONNABORTED, ETIMEDOUT: .reset
+    case EBADF: .closed
+    default: .system(errno: code)
+    }
+  }
+}
