@@ -1,22 +1,16 @@
 #pragma once
 // What Swift's Glibc module does not declare. Glibc's clang module is built without _GNU_SOURCE, so the names that
 // it hides are declared here by hand; everything else is a static inline that the Swift optimiser can inline.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/types.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,8 +20,8 @@ extern int pipe2(int *, int);
 extern ssize_t splice(int, int64_t *, int, int64_t *, size_t, unsigned int);
 extern void *memmem(const void *, size_t, const void *, size_t);
 extern int pthread_setname_np(pthread_t, const char *);
-extern int pthread_setaffinity_np(pthread_t, size_t, const void *);
-extern int pthread_getaffinity_np(pthread_t, size_t, void *);
+extern int pthread_setaffinity_np(pthread_t, size_t, const cpu_set_t *);
+extern int pthread_getaffinity_np(pthread_t, size_t, cpu_set_t *);
 
 // epoll: an event carries a descriptor and the generation of its slot instead of a pointer, so that an event which
 // was queued before a close is recognised as stale.
@@ -79,7 +73,8 @@ static inline int shim_peer_uid(int fd, uint32_t *uid) {
 }
 
 // Pipes and splice
-static inline int shim_pipe(int *ends) { return pipe2(ends, O_NONBLOCK | O_CLOEXEC); }
+static inline int shim_pipe(int *ends) { return pipe2(ends, SOCK_NONBLOCK | SOCK_CLOEXEC); } // the same values as O_*
+extern int fcntl(int, int, ...);
 static inline int shim_set_pipe_size(int fd, int bytes) { return fcntl(fd, 1031 /* F_SETPIPE_SZ */, bytes); }
 static inline ssize_t shim_splice(int from, int to, size_t length) {
   return splice(from, NULL, to, NULL, length, 1 /* MOVE */ | 2 /* NONBLOCK */);
@@ -93,12 +88,12 @@ static inline int shim_pin_thread(int processor) {
   const unsigned bits = 8 * sizeof(unsigned long);
   if (processor < 0 || processor >= (int)(16 * bits)) return EINVAL;
   mask[processor / bits] = 1ul << (processor % bits);
-  return pthread_setaffinity_np(pthread_self(), sizeof(mask), mask);
+  return pthread_setaffinity_np(pthread_self(), sizeof(mask), (cpu_set_t *)mask);
 }
 // How many processors this process may run on (a container's limit included), at least 1.
 static inline int shim_usable_processors(void) {
   unsigned long mask[16] = {0};
-  if (pthread_getaffinity_np(pthread_self(), sizeof(mask), mask) != 0) return 1;
+  if (pthread_getaffinity_np(pthread_self(), sizeof(mask), (cpu_set_t *)mask) != 0) return 1;
   int count = 0;
   for (int i = 0; i < 16; i++) count += __builtin_popcountl(mask[i]);
   return count > 0 ? count : 1;

@@ -24,7 +24,7 @@ final class Acceptor: ReadinessTarget, TimerTarget, @unchecked Sendable {
   /// How long to wait for descriptors to become free.
   static let shortageDelay = Duration.milliseconds(100)
 
-  private let loop: Loop
+  let loop: Loop
   private let descriptor: ListeningDescriptor
   private let address: SocketAddress
   private let label: StallLabel

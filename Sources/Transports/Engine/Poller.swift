@@ -18,7 +18,7 @@ struct Readiness: OptionSet, Sendable {
 /// Descriptors are registered once, edge-triggered, for both directions, and never deregistered: closing one does that.
 /// An event carries the generation under which its descriptor was registered, because the kernel may hand out events
 /// of a descriptor that was closed (and its number reused) earlier in the same batch.
-struct Poller: ~Copyable {
+final class Poller {
   /// What a registration asks for.
   enum Interest {
     /// Everything, edge-triggered: connections.

@@ -82,7 +82,6 @@ struct RelayDirection {
     return outcome
   }
 
-
   /// A direction whose sink is full is woken by every segment that arrives at its source. After one such wake for
   /// nothing the source is muted until the sink has taken what is held.
   private mutating func noteBlocked(_ source: RelaySide, movedSomething: Bool) {

@@ -25,7 +25,8 @@ final class StallLabel: Sendable {
 final class StallGauge: Sendable {
   /// Nanoseconds of the monotonic clock; 0 while the loop waits for events.
   private let began = Atomic<UInt64>(0)
-  private let label = Atomic<UnsafeRawPointer?>(nil)
+  /// The address of a `StallLabel`, 0 for none. Labels are never freed.
+  private let label = Atomic<UInt>(0)
 
   @inline(__always)
   func turnBegan(_ now: Instant) { began.store(now.nanoseconds, ordering: .relaxed) }
@@ -34,11 +35,11 @@ final class StallGauge: Sendable {
   func turnEnded() { began.store(0, ordering: .relaxed) }
 
   @inline(__always)
-  func clearLabel() { label.store(nil, ordering: .relaxed) }
+  func clearLabel() { label.store(0, ordering: .relaxed) }
 
   @inline(__always)
   func setLabel(_ label: StallLabel) {
-    self.label.store(UnsafeRawPointer(Unmanaged.passUnretained(label).toOpaque()), ordering: .releasing)
+    self.label.store(UInt(bitPattern: Unmanaged.passUnretained(label).toOpaque()), ordering: .releasing)
   }
 
   /// When the running turn began; nil while the loop waits.
@@ -48,7 +49,9 @@ final class StallGauge: Sendable {
   }
 
   var currentName: String {
-    guard let pointer = label.load(ordering: .acquiring) else { return "a task without a name" }
+    guard let pointer = UnsafeRawPointer(bitPattern: label.load(ordering: .acquiring)) else {
+      return "a task without a name"
+    }
     return Unmanaged<StallLabel>.fromOpaque(pointer).takeUnretainedValue().name
   }
 }

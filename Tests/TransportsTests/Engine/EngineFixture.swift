@@ -1,0 +1,143 @@
+import CShim
+import Glibc
+import Pipeline
+import Synchronization
+import Testing
+
+@testable import Transports
+
+/// A raw exchange over an accepted socket.
+final class TunnelExchange: TCPExchange {
+  private let stream: any ByteStream
+
+  init(_ connection: Connection, options: ListenerOptions) {
+    stream = connection.client
+    let info = ListenerInfo(
+      name: "test", transport: "tcp", address: .ip(.loopbackV4, port: 0), options: options)
+    let client = connection.client.clientAddress ?? ClientAddress(.ip(.loopbackV4, port: 1))
+    super.init(id: 1, client: client, listener: info, runtime: connection)
+  }
+
+  override var clientStream: any ByteStream { stream }
+}
+
+/// A queue between the loops and the test: what happened, in order.
+final class Mailbox<Item: Sendable>: Sendable {
+  private let stream: AsyncStream<Item>
+  private let continuation: AsyncStream<Item>.Continuation
+
+  init() { (stream, continuation) = AsyncStream.makeStream(of: Item.self) }
+
+  func put(_ item: Item) { continuation.yield(item) }
+
+  /// The next item; waits for it.
+  func next() async -> Item? {
+    for await item in stream { return item }
+    return nil
+  }
+}
+
+/// One line of the operational log.
+struct LogLine: Sendable, Equatable {
+  var level: LogLevel
+  var text: String
+}
+
+/// An engine that listens on an ephemeral loopback port and serves every connection with one closure.
+final class EngineFixture: Sendable {
+  typealias Handler = @Sendable (Connection) async throws -> Void
+
+  let engine: Engine
+  let address: SocketAddress
+  let logged = Mailbox<LogLine>()
+  /// How each connection's handler ended.
+  let ended = Mailbox<Result<Void, any Error>>()
+  private let listening: Listening
+  private let acceptors: Mutex<[Acceptor]>
+
+  init(
+    _ options: EngineOptions = EngineOptions(loops: 1), on address: SocketAddress = .ip(.loopbackV4, port: 0),
+    handler: @escaping Handler
+  ) async throws {
+    var options = options
+    let logged = self.logged
+    options.log = { logged.put(LogLine(level: $0, text: $1)) }
+    engine = try Engine(options)
+    listening = try Listening.open(address, count: engine.loops.count)
+    self.address = listening.address
+    let (engine, ended, listening) = (engine, ended, listening)
+    let label = StallLabel.named("listener test")
+    acceptors = Mutex([])
+    for (loop, descriptor) in zip(engine.loops, listening.descriptors) {
+      let acceptor = await loop.run { loop in
+        let acceptor = Acceptor(
+          descriptor, at: listening.address, on: loop, log: { logged.put(LogLine(level: $0, text: $1)) }
+        ) { socket in
+          Connection.serve(socket, on: engine, label: label) { connection in
+            do {
+              try await handler(connection)
+              ended.put(.success(()))
+            } catch {
+              ended.put(.failure(error))
+            }
+          }
+        }
+        acceptor.start()
+        return acceptor
+      }
+      acceptors.withLock { $0.append(acceptor) }
+    }
+  }
+
+  func stop() async {
+    for acceptor in acceptors.withLock({ $0 }) {
+      await acceptor.loop.run { _ in acceptor.close() }
+    }
+    listening.removeFile()
+    let engine = engine
+    // The thread that stops an engine waits for its threads.
+    try? await onThread { engine.stop() }
+  }
+
+  /// A tunnel from every client to `origin`.
+  static func tunnel(
+    to origin: SocketAddress, options: ListenerOptions = ListenerOptions(),
+    engine: EngineOptions = EngineOptions(loops: 1), results: Mailbox<Summary>? = nil,
+    prepare: @escaping @Sendable (TunnelExchange) -> Void = { _ in }
+  ) async throws -> EngineFixture {
+    try await EngineFixture(engine) { connection in
+      let exchange = TunnelExchange(connection, options: options)
+      prepare(exchange)
+      let upstream = try await exchange.dial(approved(origin))
+      let summary = try await exchange.tunnel(through: upstream)
+      results?.put(summary)
+    }
+  }
+}
+
+/// Approves an address for dialling.
+func approved(_ addresses: SocketAddress...) throws -> ApprovedDestination {
+  guard case .ip(let first, let port)? = addresses.first else { return .unixSocket(addresses[0].unixPath) }
+  let all = addresses.compactMap { address in
+    if case .ip(let host, _) = address { host } else { nil }
+  }
+  return try AddressPolicy.anything.approve(Endpoint(.ip(first), port: port), resolved: all)
+}
+
+extension SocketAddress {
+  var unixPath: String {
+    if case .unix(let path) = self { path } else { "" }
+  }
+}
+
+/// Bytes without a pattern that a shifted or repeated block could imitate.
+func noise(_ count: Int, seed: UInt64) -> [UInt8] {
+  var random = FastRandom(state: (seed, 2, 3, 4))
+  var bytes: [UInt8] = []
+  bytes.reserveCapacity(count + 8)
+  while bytes.count < count {
+    withUnsafeBytes(of: random.next()) { bytes.append(contentsOf: $0) }
+  }
+  bytes.removeLast(bytes.count - count)
+  return bytes
+}
