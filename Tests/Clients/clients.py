@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 
+import socks  # PySocks, of Debian's python3-socks
+
 from harness import (
     PASSWORD, USER, HTTPOrigin, Origin, Skip, address, echo, eventually, free_port, listening_ports, need, run, test,
 )
@@ -236,16 +238,7 @@ def ssh_through_the_raw_relay_runs_a_command(scope):
 
 # ---- PySocks
 
-def pysocks():
-    try:
-        import socks
-    except ImportError:
-        raise Skip("PySocks is not installed")
-    return socks
-
-
 def pysocks_socket(port, user=(USER, PASSWORD), rdns=False, family=socket.AF_INET):
-    socks = pysocks()
     connection = socks.socksocket(family)
     connection.set_proxy(socks.SOCKS5, "127.0.0.1", port, rdns, *(user or (None, None)))
     connection.settimeout(15)
@@ -290,7 +283,6 @@ def pysocks_reaches_an_ipv6_destination(scope):
 
 @test
 def pysocks_sees_a_wrong_password_as_an_authentication_error(scope):
-    socks = pysocks()
     origin = scope.keep(Origin(echo))
     _, port = scope.socks5()
     for user in ((USER, "wrong"), ("nobody", PASSWORD)):
@@ -305,7 +297,6 @@ def pysocks_sees_a_wrong_password_as_an_authentication_error(scope):
 
 @test
 def pysocks_sees_the_reply_code_of_a_refused_connection(scope):
-    socks = pysocks()
     _, port = scope.socks5()
     try:
         with pysocks_socket(port) as connection:
