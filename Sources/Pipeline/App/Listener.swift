@@ -29,7 +29,7 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
   let entry: @Sendable (Ready<Program>, Carrier) async throws -> Summary
   let phase: @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void
 
-  @usableFromInline init(
+  @usableFromInline package init(
     _ transport: TransportKind<Carrier>, _ address: String, _ name: String?, _ program: Program,
     _ entry: @escaping @Sendable (Ready<Program>, Carrier) async throws -> Summary,
     _ phase: @escaping @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void

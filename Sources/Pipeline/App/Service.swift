@@ -120,7 +120,7 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
 
 /// The placed program, in one object that the loops share.
 public final class Ready<Program: ChainElement>: Sendable {
-  @usableFromInline let program: Program
+  @usableFromInline package let program: Program
   init(_ program: Program) { self.program = program }
 }
 

@@ -1,0 +1,141 @@
+public import Pipeline
+
+/// A client as a test wants it: who it is, what it sends.
+public struct MockClient: Sendable {
+  public var address: ClientAddress
+  /// What it answers when it is asked for a user name and a password; `nil`: it has none.
+  public var credentials: PasswordCredentials?
+  /// Where it wants to go.
+  public var destination: Endpoint?
+  /// Its request, where it speaks HTTP.
+  public var request: HTTPRequestHead
+
+  /// - Parameters:
+  ///   - ip: the client's address; its port is 50000.
+  ///   - destination: `host:port`.
+  public init(
+    ip: String = "192.0.2.1", user: String? = nil, password: String = "", destination: String? = "example.org:443",
+    method: HTTPMethod = .get, target: String = "/"
+  ) {
+    guard let parsed = IPAddress(ip) else { preconditionFailure("\"\(ip)\" is no IP address") }
+    address = ClientAddress(.ip(parsed, port: 50_000))
+    credentials = user.map { PasswordCredentials(user: $0, password: password) }
+    self.destination = destination.map { text in
+      guard let endpoint = Endpoint(text) else { preconditionFailure("\"\(text)\" is no host:port") }
+      return endpoint
+    }
+    request = HTTPRequestHead(method: method, target: target)
+  }
+
+  /// A client on a Unix socket.
+  public static func unix(uid: UInt32) -> MockClient {
+    var client = MockClient()
+    client.address = ClientAddress(.unix(uid: uid))
+    return client
+  }
+}
+
+/// An exchange whose client a test plays.
+public protocol MockExchange: TransportExchange {
+  init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?)
+}
+
+extension MockExchange {
+  /// An exchange with a runtime of its own: enough to call one middleware by hand.
+  public init(
+    _ client: MockClient = MockClient(), id: UInt64 = 1, runtime: TestRuntime = TestRuntime(),
+    options: ListenerOptions = ListenerOptions(), stream: MemoryStream? = nil
+  ) {
+    self.init(
+      id: id, client: client,
+      listener: ListenerInfo(
+        name: Self.transport, transport: Self.transport, address: .ip(.loopbackV4, port: 1), options: options),
+      runtime: runtime, stream: stream)
+  }
+}
+
+/// A raw TCP connection. Its client names no destination unless the test gives it one.
+public final class MockTCPExchange: TCPExchange, MockExchange {
+  private let mock: MockClient
+  private let stream: MemoryStream?
+
+  public init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?) {
+    mock = client
+    self.stream = stream
+    super.init(id: id, client: client.address, listener: listener, runtime: runtime)
+  }
+
+  public override var clientStream: any ByteStream { stream ?? super.clientStream }
+}
+
+/// A SOCKS5 connection. It notes in which order the chain asked its client.
+public final class MockSOCKS5Exchange: SOCKS5Exchange, MockExchange {
+  /// What a client is asked.
+  public enum Question: Sendable, Hashable {
+    case credentials, destination
+  }
+
+  private let mock: MockClient
+  private let stream: MemoryStream?
+  public private(set) var asked: [Question] = []
+  /// Whether the client was told that the way is open.
+  public private(set) var isOpened = false
+
+  public init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?) {
+    mock = client
+    self.stream = stream
+    super.init(id: id, client: client.address, listener: listener, runtime: runtime)
+  }
+
+  public override var clientStream: any ByteStream { stream ?? super.clientStream }
+
+  public override func credentials() async throws -> PasswordCredentials? {
+    precondition(!asked.contains(.destination), "a SOCKS5 client authenticates before it names its destination")
+    asked.append(.credentials)
+    return mock.credentials
+  }
+
+  public override func destination() async throws -> Endpoint {
+    if !asked.contains(.destination) { asked.append(.destination) }
+    guard let destination = mock.destination else { throw Rejection(.malformed, detail: "no request") }
+    requestedDestination = destination
+    return destination
+  }
+
+  public override func openTunnel(through upstream: any ByteStream) async throws {
+    isOpened = true
+    isCommitted = true
+  }
+}
+
+/// An HTTP request. What goes to the client is kept in ``response``.
+public final class MockHTTPExchange: HTTPExchange, MockExchange {
+  private let mock: MockClient
+  private let stream: MemoryStream?
+  /// The head that the client got.
+  public private(set) var response: HTTPResponseHead?
+
+  public init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?) {
+    mock = client
+    self.stream = stream
+    super.init(id: id, client: client.address, listener: listener, runtime: runtime, request: client.request)
+  }
+
+  public override var clientStream: any ByteStream { stream ?? super.clientStream }
+
+  /// The `authorization` field of the request where it has one, else those of the mock client.
+  public override func credentials() async throws -> PasswordCredentials? {
+    if request.fields.contains("authorization") || request.fields.contains("proxy-authorization") {
+      return try await super.credentials()
+    }
+    return mock.credentials
+  }
+
+  public override func destination() async throws -> Endpoint {
+    guard let destination = mock.destination else { return try await super.destination() }
+    requestedDestination = destination
+    return destination
+  }
+
+  public override func write(_ head: HTTPResponseHead) async throws { response = head }
+}
