@@ -18,6 +18,8 @@ open class Exchange {
   public final var principal: Principal?
   /// Whether the client has seen a byte from the upstream's side. After that no other answer is possible.
   public final var isCommitted = false
+  /// 1 for the first exchange on its connection, 2 for the next one.
+  public final private(set) var ordinal = 1
   /// 1 on the first try; a retry above counts on.
   public final var attempt = 1
   /// What middlewares said about it so far.
@@ -80,6 +82,11 @@ open class Exchange {
     return try await runtime.relay(client: clientStream, upstream: upstream, for: self)
   }
 
+  /// Whether trying it again, before the commit, has the effect of trying it once even if an upstream has seen it.
+  ///
+  /// True for a tunnel: before the commit none of the client's bytes was sent on.
+  open var isIdempotent: Bool { true }
+
   /// Subject of the client's TLS certificate, once transports have TLS.
   open var peerCertificate: String? { nil }
 
@@ -89,6 +96,7 @@ open class Exchange {
     startedAt = runtime.now
     principal = nil
     isCommitted = false
+    ordinal += 1
     attempt = 1
     annotations = Annotations()
     approved = nil

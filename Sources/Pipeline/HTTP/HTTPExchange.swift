@@ -26,6 +26,9 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   open override class var transport: String { "http" }
 
+  /// By its method (RFC 9110, 9.2.2).
+  open override var isIdempotent: Bool { request.method.isIdempotent }
+
   open override func recycle(id: UInt64) {
     super.recycle(id: id)
     tap = nil

@@ -1,0 +1,30 @@
+public import Pipeline
+
+/// Limits the rest of an exchange's life: everything below it, waiting, dialling and the relayed bytes included.
+///
+/// ```swift
+/// Timeout(.seconds(30))
+/// ```
+/// When it passes before the commit, the client sees HTTP 504, SOCKS5 reply 6 or a closed TCP connection; after the commit
+/// the exchange is cut. A tunnel that may live long does not belong under it: the listener's idle limit and lifetime are
+/// for those. The nearest deadline wins, whoever set it. Costs no task and no timer of its own: the engine enforces it.
+public struct Timeout: Middleware {
+  /// More than zero.
+  public let limit: Duration
+
+  /// - Parameter limit: more than zero; else the chain is refused when it is built.
+  public init(_ limit: Duration) { self.limit = limit }
+
+  public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
+    try await exchange.withDeadline(limit, next)
+  }
+
+  public var parameters: [Parameter] { [Parameter("limit", "\(limit)")] }
+
+  public func validate(into problems: inout Problems) {
+    if limit <= .zero { problems.refuse("a limit of \(limit): it must be more than 0 seconds") }
+    if let above = problems.nearest(Timeout.self), above.limit <= limit {
+      problems.note("timeout: \(limit) never passes, because the timeout of \(above.limit) above it passes first")
+    }
+  }
+}
