@@ -15,7 +15,11 @@ public struct AddressPolicy: Sendable, Hashable {
     /// `nil`: every address.
     public var block: CIDR?
 
-    /// Allows what matches all that is given; nothing given: everything.
+    /// Allows what matches all that is given.
+    ///
+    /// Without a block it allows public addresses only, unless the policy allows everything otherwise: who owns an allowed
+    /// name decides where it points to, and shall not be able to point it at a private address. Give the block, too, to
+    /// allow a name in a private network.
     public static func allow(
       host: String? = nil, ports: ClosedRange<UInt16>? = nil, block: CIDR? = nil
     ) -> Rule {
@@ -82,7 +86,13 @@ public struct AddressPolicy: Sendable, Hashable {
 
   /// Whether `address`, to which `endpoint` resolved, may be dialled.
   public func allows(_ endpoint: Endpoint, at address: IPAddress) -> Bool {
-    for rule in rules where rule.matches(endpoint, at: address) { return rule.action == .allow }
+    for rule in rules where rule.matches(endpoint, at: address) {
+      switch rule.action {
+      case .deny: return false
+      case .allow where rule.block != nil || otherwise == .allow || address.isPublic: return true
+      case .allow: continue
+      }
+    }
     switch otherwise {
     case .publicOnly: return address.isPublic
     case .allow: return true

@@ -25,12 +25,25 @@ import Testing
       .deny(host: "*.example.com", ports: 0...442), .allow(host: "*.Example.com"), .allow(block: "10.1.0.0/16"),
       .deny(ports: 25...25),
     ])
-    #expect(policy.allows(site, at: IPAddress("10.0.0.1")!))
+    #expect(policy.allows(site, at: IPAddress("8.8.8.8")!))
     #expect(!policy.allows(Endpoint("shop.example.com:80")!, at: IPAddress("8.8.8.8")!))
     #expect(!policy.allows(Endpoint("example.com:443")!, at: IPAddress("10.0.0.1")!))
     #expect(policy.allows(Endpoint("10.1.2.3:80")!, at: IPAddress("10.1.2.3")!))
     #expect(!policy.allows(Endpoint("8.8.8.8:25")!, at: IPAddress("8.8.8.8")!))
     #expect(policy.allows(Endpoint("8.8.8.8:26")!, at: IPAddress("8.8.8.8")!))
+  }
+
+  @Test func anAllowedNameCannotBePointedAtAPrivateAddressUnlessItsBlockIsAllowed() {
+    let byName = AddressPolicy([.allow(host: "*.example.com")])
+    let byBlock = AddressPolicy([.allow(host: "*.example.com", block: "10.0.0.0/8")])
+    let anything = AddressPolicy([.allow(host: "*.example.com")], otherwise: .allow)
+    for address in ips("10.0.0.1", "127.0.0.1", "169.254.169.254", "::1") {
+      #expect(!byName.allows(site, at: address))
+      #expect(anything.allows(site, at: address))
+    }
+    #expect(byName.allows(site, at: IPAddress("8.8.8.8")!))
+    #expect(byBlock.allows(site, at: IPAddress("10.0.0.1")!))
+    #expect(!byBlock.allows(site, at: IPAddress("127.0.0.1")!))
   }
 
   @Test func denyingOtherwiseIsAnAllowList() {
