@@ -185,6 +185,12 @@ listen relay
         return program.start([find("haproxy"), "-db", "-f", path], output=program.log)
 
     def start_nginx(self, program, target_port, _):
+        return self.nginx(program, target_port)
+
+    def start_nginx_half_close(self, program, target_port, _):
+        return self.nginx(program, target_port, "proxy_half_close on;")
+
+    def nginx(self, program, target_port, more=""):
         configuration = f"""
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 user root;
@@ -198,6 +204,7 @@ stream {{
     access_log {program.log} one;
     proxy_connect_timeout 5s;
     proxy_timeout 5m;
+    {more}
     server {{
         listen 127.0.0.1:{program.port};
         proxy_pass 127.0.0.1:{target_port};

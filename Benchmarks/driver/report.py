@@ -1,9 +1,10 @@
 """The tables, and the gates. A gate that fails is shown as such and makes the run's status non-zero."""
 
-from measure import FEATURES, RELAYS, SOCKS5, median
+from measure import CLOSING, FEATURES, RELAYS, SOCKS5, median
 
 NAMES = {
-    "sluice": "Sluice, features on", "sluice-bare": "Sluice `--bare`", "haproxy": "HAProxy", "nginx": "nginx", "go": "Go io.Copy",
+    "sluice": "Sluice, features on", "sluice-bare": "Sluice `--bare`", "haproxy": "HAProxy", "nginx": "nginx",
+    "nginx-half-close": "nginx, half-close on", "go": "Go io.Copy",
     "sluice-socks5": "Sluice", "go-socks5": "Go armon/go-socks5", "microsocks": "microsocks",
     "sluice-nolog": "`--log off`", "sluice-json": "`--log json`",
 }
@@ -41,13 +42,13 @@ class Report:
         return median(ratios), f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
     def costs(self, results, workloads):
-        relays = [key for key in RELAYS if any(key in samples for samples in results.values())]
+        relays = [key for key in CLOSING if any(key in samples for samples in results.values())]
         self.line("CPU time of the proxy per unit, median of the rounds:")
         self.line()
         self.header(["workload", *[NAMES[key] for key in relays]])
         for workload in workloads:
             samples = results.get(workload.key, {})
-            if workload.programs is RELAYS and samples:
+            if workload.programs in (RELAYS, CLOSING) and samples:
                 cells = [self.cost(samples.get(key), workload.unit) for key in relays]
                 self.row([f"{workload.title}, {workload.unit}", *cells])
         self.line()
@@ -67,15 +68,15 @@ class Report:
     def ratios(self, results, workloads):
         self.line("Ratios ours / theirs, median (lowest–highest round); below 1.00 we use less CPU:")
         self.line()
-        self.header(["workload", "column", "HAProxy", "nginx", "Go", "microsocks"])
+        self.header(["workload", "column", "HAProxy", "nginx", "nginx, half-close on", "Go", "microsocks"])
         for workload in workloads:
             samples = results.get(workload.key, {})
-            peers = ["haproxy", "nginx", "go"] if workload.programs is RELAYS else ["", "", "go-socks5", "microsocks"]
+            peers = ["", "", "", "go-socks5", "microsocks"] if workload.programs is SOCKS5 else [*CLOSING[2:], ""]
             for ours, column in (("sluice", "features on"), ("sluice-bare", "`--bare`"), ("sluice-socks5", "features on")):
                 if workload.programs is FEATURES or not samples.get(ours):
                     continue
                 cells = [self.ratio(samples[ours], samples[peer])[1] if peer in samples else "–" for peer in peers]
-                self.row([workload.title, column, *(cells + ["–"] * 4)[:4]])
+                self.row([workload.title, column, *cells])
         self.line()
 
     def latencies(self, results, workloads):
