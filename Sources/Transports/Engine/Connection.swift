@@ -48,6 +48,9 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
   /// half-close.
   var finishedClientIsGone = false
 
+  /// What is served at present, for the list of open exchanges; set and cleared by the transport.
+  var exchange: Exchange?
+
   private(set) var isCut = false
   private var task: Task<Void, Never>?
   private var parking = Parking.running
@@ -89,6 +92,7 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
   }
 
   private func ended() {
+    exchange = nil
     client.close()
     client.waker = nil
     timer.cancel(on: loop)

@@ -25,6 +25,10 @@ final class ConnectionList {
     connection.place = -1
   }
 
+  func forEach(_ body: (Connection) -> Void) {
+    for connection in members { body(connection) }
+  }
+
   /// Ends every connection's wait, present or next, with `Rejection(.draining)`. Returns how many were cut.
   @discardableResult
   func cutAll() -> Int {

@@ -1,0 +1,77 @@
+internal import CShim
+internal import Glibc
+internal import Synchronization
+
+/// SIGTERM and SIGINT, turned into calls on a loop.
+///
+/// A handler may do next to nothing, so it writes a byte into a pipe, and a loop watches the other end. One at a time
+/// in a process: signals are the process's.
+final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
+  // Sound as Sendable: what changes is used on the loop's thread alone, the rest is set before the watch begins.
+
+  private static let signals = [SIGTERM, SIGINT]
+
+  private let readEnd: Int32
+  private let writeEnd: Int32
+  private let received: @Sendable () -> Void
+  private var before: [sigaction] = []
+
+  /// - Parameter received: called on the loop, once per batch of signals.
+  /// - Throws: `SystemError` when the process has no descriptors left.
+  init(_ received: @escaping @Sendable () -> Void) throws {
+    self.received = received
+    var ends: [Int32] = [-1, -1]
+    guard shim_pipe(&ends) == 0 else { throw SystemError("pipe", errno) }
+    readEnd = ends[0]
+    writeEnd = ends[1]
+  }
+
+  deinit {
+    close(readEnd)
+    close(writeEnd)
+  }
+
+  /// Takes the signals. On the loop.
+  func start(on loop: Loop) {
+    let taken = signalPipe.compareExchange(expected: -1, desired: writeEnd, ordering: .sequentiallyConsistent).exchanged
+    precondition(taken, "one server of a process can take its signals")
+    _ = loop.watch(readEnd, .connection, self)
+    for signal in Self.signals {
+      var action = sigaction()
+      var old = sigaction()
+      action.__sigaction_handler.sa_handler = writeIntoSignalPipe
+      action.sa_flags = SA_RESTART
+      sigaction(signal, &action, &old)
+      before.append(old)
+    }
+  }
+
+  /// Gives the signals back to whoever had them. On the loop.
+  func stop(on loop: Loop) {
+    for (signal, var old) in zip(Self.signals, before) { sigaction(signal, &old, nil) }
+    before = []
+    signalPipe.store(-1, ordering: .sequentiallyConsistent)
+    loop.unwatch(readEnd)
+  }
+
+  func becameReady(_ readiness: Readiness) {
+    var drained: (UInt64, UInt64) = (0, 0)
+    while read(readEnd, &drained, 16) > 0 {}
+    received()
+  }
+}
+
+/// Where the handler writes; -1 while nobody takes signals.
+private let signalPipe = Atomic<Int32>(-1)
+
+/// Async-signal-safe: an atomic load and write(2), and `errno` left as it was.
+private func writeIntoSignalPipe(_ signal: Int32) {
+  let saved = errno
+  let pipe = signalPipe.load(ordering: .relaxed)
+  var byte: UInt8 = 1
+  if pipe >= 0 { _ = write(pipe, &byte, 1) }
+  errno = saved
+}
+
+/// A write to a connection that is gone is an error to be read, never a signal that ends the process.
+func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }

@@ -1,0 +1,78 @@
+internal import Pipeline
+
+/// What a transport does with one accepted connection, from its first byte to its last. One for each listener and
+/// configuration: a connection keeps the one with which it began.
+protocol ConnectionHandler: AnyObject, Sendable {
+  var listener: ListenerInfo { get }
+
+  /// Returns when the connection is over and its streams are closed.
+  func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async
+}
+
+/// Makes the handler of the transport that a service is written for; `nil` when no transport here has such exchanges.
+func makeHandler(_ service: any Serving, on listener: ListenerInfo) -> (any ConnectionHandler)? {
+  if let service = service as? any Serving<SOCKS5Exchange> { return SOCKS5Handler(service, on: listener) }
+  if let service = service as? any Serving<TCPExchange> { return TCPHandler(service, on: listener) }
+  return nil
+}
+
+final class TCPHandler: ConnectionHandler {
+  let listener: ListenerInfo
+  private let service: any Serving<TCPExchange>
+
+  init(_ service: any Serving<TCPExchange>, on listener: ListenerInfo) {
+    self.service = service
+    self.listener = listener
+  }
+
+  func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async {
+    let exchange = TCPConnection(
+      id: id, client: client, listener: listener, runtime: connection, stream: connection.client)
+    connection.exchange = exchange
+    do {
+      _ = try await service.serve(exchange)
+      exchange.finish()
+    } catch {
+      exchange.refuse(rejection(for: error, of: exchange, on: connection))
+    }
+  }
+}
+
+final class SOCKS5Handler: ConnectionHandler {
+  let listener: ListenerInfo
+  private let service: any Serving<SOCKS5Exchange>
+
+  init(_ service: any Serving<SOCKS5Exchange>, on listener: ListenerInfo) {
+    self.service = service
+    self.listener = listener
+  }
+
+  func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async {
+    let exchange = SOCKS5Connection(
+      id: id, client: client, listener: listener, runtime: connection, stream: connection.client)
+    connection.exchange = exchange
+    do {
+      _ = try await service.serve(exchange)
+      await exchange.finish()
+    } catch {
+      await exchange.refuse(rejection(for: error, of: exchange, on: connection))
+    }
+  }
+}
+
+/// What an error that left the chain means. Our own faults are logged here, because nobody else may have looked.
+private func rejection(for error: any Error, of exchange: Exchange, on connection: Connection) -> Rejection {
+  let rejection: Rejection
+  switch error {
+  case StreamError.reset, StreamError.closed:
+    // A destination that reads and writes by itself. Which of the two streams it was only the client's can tell.
+    rejection = Rejection(connection.client.isBroken ? .clientGone : .upstreamReset, cause: error)
+  default:
+    rejection = Rejection(error)
+  }
+  if rejection.kind == .internalError {
+    let name = exchange.listener.name
+    connection.log(.error, "\(name): exchange \(exchange.id) of \(exchange.client): \(rejection)")
+  }
+  return rejection
+}

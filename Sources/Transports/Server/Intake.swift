@@ -1,0 +1,107 @@
+internal import Pipeline
+
+/// One listener on one loop: takes its connections from the kernel and starts a task for each.
+///
+/// At a limit of connections it stops to accept. A connection that was taken when the last place went to another loop
+/// waits here, unserved, until one ends.
+final class Intake: LoopMessage, @unchecked Sendable {
+  // Sound as Sendable: what changes is used on the loop's thread alone (see `Loop`).
+
+  let loop: Loop
+  private let engine: Engine
+  /// The listener's limit and the server's, in this order.
+  private let limits: [ConnectionLimit]
+  private let left: @Sendable (_ total: Int) -> Void
+  private var handler: any ConnectionHandler
+  private var body: @Sendable (Connection) async -> Void
+  private var label: StallLabel
+  private var acceptor: Acceptor?
+  private var waiting: [Socket] = []
+  private var ids = ExchangeIDs()
+
+  /// - Parameter left: called when a connection has ended, with the number that is left under the last limit.
+  init(
+    on loop: Loop, of engine: Engine, limits: [ConnectionLimit], handler: any ConnectionHandler,
+    left: @escaping @Sendable (_ total: Int) -> Void
+  ) {
+    self.loop = loop
+    self.engine = engine
+    self.limits = limits
+    self.left = left
+    self.handler = handler
+    label = .named(handler.listener.name)
+    body = { _ in }
+  }
+
+  /// Begins to accept. On the loop.
+  func start(_ listening: Listening) {
+    replaceHandler(handler)
+    let engine = engine
+    let acceptor = Acceptor(
+      listening.descriptors[loop.index], at: listening.address, on: loop, log: { engine.log($0, $1) }
+    ) { [unowned self] in accept($0) }
+    self.acceptor = acceptor
+    acceptor.start()
+  }
+
+  /// Serves new connections by another handler. On the loop.
+  func replaceHandler(_ handler: any ConnectionHandler) {
+    self.handler = handler
+    label = .named(handler.listener.name)
+    // Made once here, and not for every connection.
+    // The circle is broken by `close`; until their end, connections keep what serves them.
+    body = { [self] connection in
+      let id = ids.take()
+      // A peer that the kernel knows no more has gone before it was served.
+      if let client = connection.client.clientAddress { await handler.serve(connection, as: client, id: id) }
+      connection.client.close()
+      leave()
+    }
+  }
+
+  /// Accepts nothing more. On the loop.
+  func close() {
+    acceptor?.close()
+    acceptor = nil
+    body = { _ in }
+    for socket in waiting { socket.abort() }
+    waiting = []
+  }
+
+  // MARK: On the loop
+
+  private func accept(_ socket: Socket) {
+    guard enter() else {
+      waiting.append(socket)
+      acceptor?.hold()
+      return
+    }
+    Connection.serve(socket, on: engine, label: label, body)
+  }
+
+  private func enter() -> Bool {
+    for (index, limit) in limits.enumerated() where !limit.enter() {
+      limit.wait(self)
+      if limit.enter() { continue }
+      for earlier in limits[..<index] { earlier.leave() }
+      return false
+    }
+    return true
+  }
+
+  private func leave() {
+    var total = 0
+    for limit in limits { total = limit.leave() }
+    left(total)
+  }
+
+  /// There may be room again.
+  func received(on loop: Loop) {
+    while let socket = waiting.first {
+      guard enter() else { return }
+      waiting.removeFirst()
+      Connection.serve(socket, on: engine, label: label, body)
+    }
+    acceptor?.release()
+  }
+}

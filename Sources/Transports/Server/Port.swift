@@ -1,0 +1,111 @@
+internal import Pipeline
+internal import Synchronization
+
+/// One listener of a server: its descriptors, its limit, what serves its connections.
+final class Port: Sendable {
+  private struct State {
+    /// `nil` once nothing is accepted any more.
+    var listening: Listening?
+    var handler: any ConnectionHandler
+    var service: any Serving
+    var intakes: [Intake] = []
+    /// Connections that were open when accepting ended.
+    var openAtStop = 0
+    var cut = 0
+  }
+
+  let name: String
+  let limit: ConnectionLimit
+  private let state: Mutex<State>
+
+  /// Takes over an address that is listened on.
+  ///
+  /// - Throws: `ConfigurationError` when no transport serves such exchanges.
+  init(_ entry: ServicePlan.Entry, on listening: Listening) throws {
+    name = entry.name
+    limit = ConnectionLimit(entry.service.options.maxConnections)
+    let handler = try Self.handler(entry, at: listening.address)
+    state = Mutex(State(listening: listening, handler: handler, service: entry.service))
+  }
+
+  private static func handler(_ entry: ServicePlan.Entry, at address: SocketAddress) throws -> any ConnectionHandler {
+    let listener = ListenerInfo(
+      name: entry.name, transport: entry.service.placement.problems.transport, address: address,
+      options: entry.service.options)
+    guard let handler = makeHandler(entry.service, on: listener) else {
+      throw ConfigurationError(
+        listener: entry.name,
+        messages: ["the transport \"\(listener.transport)\" is not served here: use .tcp or .socks5"])
+    }
+    return handler
+  }
+
+  var listener: ListenerInfo { state.withLock { $0.handler.listener } }
+
+  var service: any Serving { state.withLock { $0.service } }
+
+  /// Begins to accept on every loop.
+  func start(on engine: Engine, total: ConnectionLimit, left: @escaping @Sendable (Int) -> Void) async {
+    let (listening, intakes) = state.withLock { state in
+      state.intakes = engine.loops.map {
+        Intake(on: $0, of: engine, limits: [limit, total], handler: state.handler, left: left)
+      }
+      return (state.listening, state.intakes)
+    }
+    guard let listening else { return }
+    await engine.onEveryLoop { intakes[$0.index].start(listening) }
+  }
+
+  /// Serves new connections by another service; those that are open keep theirs.
+  func replaceService(_ entry: ServicePlan.Entry, on engine: Engine?) async throws {
+    let handler = try Self.handler(entry, at: listener.address)
+    limit.change(to: entry.service.options.maxConnections)
+    let intakes = state.withLock { state in
+      state.handler = handler
+      state.service = entry.service
+      return state.intakes
+    }
+    await engine?.onEveryLoop { if !intakes.isEmpty { intakes[$0.index].replaceHandler(handler) } }
+  }
+
+  /// Whether this is the port of an address as it is written; port 0 was given another number.
+  func isBound(to address: SocketAddress) -> Bool {
+    switch (address, listener.address) {
+    case (.ip(let written, port: 0), .ip(let bound, port: _)): written == bound
+    case (let written, let bound): written == bound
+    }
+  }
+
+  /// Lets go of an address that nobody has begun to accept on.
+  func release() {
+    state.withLock { state in
+      state.listening?.removeFile()
+      state.listening = nil
+    }
+  }
+
+  /// Accepts nothing more; whoever connects from now on is refused by the kernel.
+  func stopAccepting(on engine: Engine?) async {
+    let (listening, intakes) = state.withLock { state in
+      defer {
+        state.listening = nil
+        state.intakes = []
+      }
+      return (state.listening, state.intakes)
+    }
+    listening?.removeFile()
+    await engine?.onEveryLoop { if !intakes.isEmpty { intakes[$0.index].close() } }
+    let open = limit.count
+    state.withLock { if listening != nil { $0.openAtStop = open } }
+  }
+
+  func addCut(_ count: Int) { state.withLock { $0.cut += count } }
+
+  var stopReport: StopReport.Listener {
+    state.withLock { state in
+      StopReport.Listener(
+        name: name, address: state.handler.listener.address, finished: max(0, state.openAtStop - state.cut),
+        cut: state.cut)
+    }
+  }
+}

@@ -1,0 +1,274 @@
+internal import Glibc
+public import Pipeline
+internal import Synchronization
+
+/// Runs what an app declares: listens, serves every connection by its listener's chain, and ends in order.
+///
+/// ```swift
+/// let server = try Server(Listener(.tcp, on: "127.0.0.1:9000") { AccessLog() } to: { Upstream("10.0.0.7:5432") })
+/// let report = try await server.run()
+/// ```
+///
+/// When the initialiser has returned, every chain is valid and every address is bound. ``run()`` accepts until ``stop()``
+/// is called (or the task is cancelled), and returns when every descriptor is closed and every task has ended.
+public final class Server: Sendable {
+  private struct State {
+    var ports: [Port] = []
+    var engine: Engine?
+    var background: BackgroundSupervisor?
+    var wasRun = false
+  }
+
+  private let options: ServerOptions
+  private let shards: Int
+  private let total: ConnectionLimit
+  private let isEnding = Atomic<Bool>(false)
+  private let state = Mutex(State())
+  private let events: AsyncStream<ServerLifecycle.Event>
+  private let say: AsyncStream<ServerLifecycle.Event>.Continuation
+
+  /// Places and validates every chain and binds every address: all of them or none.
+  ///
+  /// - Throws: ``ConfigurationError``, one sentence for each mistake: what, where, what is allowed; for an address that
+  ///   cannot be listened on the address and the reason.
+  public init(_ proxy: some Proxy, options: ServerOptions = ServerOptions()) throws {
+    try options.check()
+    self.options = options
+    shards = options.workers ?? usableProcessors
+    total = ConnectionLimit(options.maxConnections)
+    (events, say) = AsyncStream.makeStream()
+    ignoreBrokenPipes()
+    let plan = try ServicePlan(proxy, shards: shards, counting: options.counting)
+    let ports = try Self.bind(plan.entries, shards: shards)
+    state.withLock { $0.ports = ports }
+  }
+
+  deinit {
+    // Never run: what was bound is let go of.
+    for port in state.withLock({ $0.ports }) { port.release() }
+  }
+
+  private static func bind(_ entries: [ServicePlan.Entry], shards: Int) throws -> [Port] {
+    var ports: [Port] = []
+    do {
+      for entry in entries {
+        let listening: Listening
+        do {
+          listening = try Listening.open(entry.address, count: shards)
+        } catch {
+          throw ConfigurationError(listener: entry.name, messages: ["\(error)"])
+        }
+        ports.append(try Port(entry, on: listening))
+      }
+    } catch {
+      for port in ports { port.release() }
+      throw error
+    }
+    return ports
+  }
+
+  // MARK: What it serves
+
+  /// The listeners with the addresses that they really got, in the order in which they were declared.
+  public var listeners: [ListenerInfo] { state.withLock { $0.ports.map(\.listener) } }
+
+  /// Connections that are open, over all listeners.
+  public var openConnections: Int { total.count }
+
+  /// Live counts of every element of every chain, by listener.
+  public func counts() -> [(listener: String, elements: [ElementCounts])] {
+    state.withLock { $0.ports.map { ($0.name, $0.service) } }.map { ($0.0, $0.1.counts()) }
+  }
+
+  /// The exchanges that are open now, at most ``ExchangeReport/limit`` of them.
+  public func openExchanges() async -> [ExchangeReport] {
+    guard let engine = state.withLock({ $0.engine }) else { return [] }
+    var reports: [ExchangeReport] = []
+    for loop in engine.loops where reports.count < ExchangeReport.limit {
+      reports += await loop.run { loop in
+        var reports: [ExchangeReport] = []
+        loop.connections.forEach { connection in
+          if reports.count < ExchangeReport.limit, let exchange = connection.exchange {
+            reports.append(ExchangeReport(exchange))
+          }
+        }
+        return reports
+      }
+    }
+    return Array(reports.prefix(ExchangeReport.limit))
+  }
+
+  // MARK: Running
+
+  /// Accepts and serves until the server is stopped, and returns when everything has ended. To be called once.
+  ///
+  /// Cancelling the task cuts every connection at once and still returns only when everything has ended.
+  ///
+  /// - Throws: ``ConfigurationError`` when the process has no descriptors for the loops.
+  public func run() async throws -> StopReport { try await run(taking: nil) }
+
+  /// As `run()`, with the process's signals asking for the stop.
+  func run(taking signals: TerminationSignals?) async throws -> StopReport {
+    let engine = try begin()
+    // A task of its own: it must hear the events of the end, and a cancelled one would hear nothing.
+    let serving = Task { await serve(on: engine, signals) }
+    return await withTaskCancellationHandler {
+      await serving.value
+    } onCancel: {
+      say.yield(.cancelled)
+    }
+  }
+
+  /// Asks for an orderly stop: accept no more, let exchanges end within the grace, then cut. A second call cuts at once.
+  /// From any thread; returns at once.
+  public func stop() { say.yield(.stop) }
+
+  private func begin() throws -> Engine {
+    let wasRun = state.withLock { state in
+      defer { state.wasRun = true }
+      return state.wasRun
+    }
+    precondition(!wasRun, "a server runs once")
+    var engineOptions = options.engine
+    engineOptions.loops = shards
+    engineOptions.log = options.log
+    let engine: Engine
+    do {
+      engine = try Engine(engineOptions)
+    } catch {
+      throw ConfigurationError(messages: ["the event loops cannot be started: \(error)"])
+    }
+    let background = BackgroundSupervisor(ServerBackground(engine), on: engine.loops[0])
+    state.withLock { state in
+      state.engine = engine
+      state.background = background
+    }
+    return engine
+  }
+
+  private func serve(on engine: Engine, _ signals: TerminationSignals?) async -> StopReport {
+    await engine.loops[0].run { signals?.start(on: $0) }
+    for port in state.withLock({ $0.ports }) { await start(port, on: engine) }
+    superviseBackground()
+    var lifecycle = ServerLifecycle()
+    var report = StopReport()
+    let alarm = Alarm(on: engine.loops[0])
+    events: for await event in events {
+      switch lifecycle.handle(event) {
+      case .nothing: break
+      case .drain:
+        options.log(.notice, "stopping: \(total.count) connections may go on for \(options.grace)")
+        await stopAccepting(on: engine)
+        alarm.set(for: Loop.preciseNow + options.grace) { [say] isCancelled in
+          if !isCancelled { say.yield(.graceIsOver) }
+        }
+        if total.count == 0 { say.yield(.empty) }
+      case .cut:
+        await stopAccepting(on: engine)
+        report.cutExchanges = await cut(on: engine)
+        if total.count == 0 { say.yield(.empty) }
+      case .finish: break events
+      }
+    }
+    alarm.cancel()
+    await engine.loops[0].run { signals?.stop(on: $0) }
+    let background = state.withLock { state in
+      defer {
+        state.engine = nil
+        state.background = nil
+      }
+      return state.background
+    }
+    await background?.stop()
+    report.listeners = state.withLock { $0.ports }.map(\.stopReport)
+    await engine.stopped()
+    options.log(.notice, "stopped: \(report)")
+    for exchange in report.cutExchanges { options.log(.notice, "cut: \(exchange)") }
+    return report
+  }
+
+  private func start(_ port: Port, on engine: Engine) async {
+    await port.start(on: engine, total: total) { [self] left in
+      if left == 0, isEnding.load(ordering: .sequentiallyConsistent) { say.yield(.empty) }
+    }
+  }
+
+  private func stopAccepting(on engine: Engine) async {
+    // Before the count is looked at, so that the last connection's end is not missed.
+    isEnding.store(true, ordering: .sequentiallyConsistent)
+    for port in state.withLock({ $0.ports }) { await port.stopAccepting(on: engine) }
+  }
+
+  private func cut(on engine: Engine) async -> [ExchangeReport] {
+    var reports: [ExchangeReport] = []
+    var counts: [String: Int] = [:]
+    for loop in engine.loops {
+      let (loopReports, loopCounts) = await loop.run { loop in
+        var reports: [ExchangeReport] = []
+        var counts: [String: Int] = [:]
+        loop.connections.cut { connection in
+          counts[connection.label.name, default: 0] += 1
+          if reports.count < ExchangeReport.limit, let exchange = connection.exchange {
+            reports.append(ExchangeReport(exchange))
+          }
+          return true
+        }
+        return (reports, counts)
+      }
+      reports += loopReports
+      counts.merge(loopCounts, uniquingKeysWith: +)
+    }
+    for port in state.withLock({ $0.ports }) { port.addCut(counts[port.name] ?? 0) }
+    return Array(reports.prefix(ExchangeReport.limit))
+  }
+
+  private func superviseBackground() {
+    let (background, services) = state.withLock { ($0.background, $0.ports.map(\.service)) }
+    background?.run(services.flatMap { $0.placement.entries.map(\.component) })
+  }
+
+  // MARK: Reload
+
+  /// Serves new connections by another configuration; connections that are open keep the chain with which they began,
+  /// and elements that both have keep their state.
+  ///
+  /// A listener is the same if name and address are. One that is new is bound, one that is gone accepts no more.
+  ///
+  /// - Throws: ``ConfigurationError``; then nothing has changed.
+  public func reload(_ proxy: some Proxy) async throws {
+    let (ports, engine) = state.withLock { ($0.ports, $0.engine) }
+    let old = Dictionary(uniqueKeysWithValues: ports.map { ($0.name, $0) })
+    let plan = try ServicePlan(
+      proxy, shards: shards, counting: options.counting, replacing: old.mapValues { $0.service.placement })
+    func keeps(_ entry: ServicePlan.Entry) -> Port? {
+      old[entry.name].flatMap { $0.isBound(to: entry.address) ? $0 : nil }
+    }
+    let added = try Self.bind(plan.entries.filter { keeps($0) == nil }, shards: shards)
+    var next: [Port] = []
+    for entry in plan.entries {
+      if let port = keeps(entry) {
+        try await port.replaceService(entry, on: engine)
+        next.append(port)
+      } else if let port = added.first(where: { $0.name == entry.name }) {
+        if let engine { await start(port, on: engine) }
+        next.append(port)
+      }
+    }
+    state.withLock { $0.ports = next }
+    for port in ports where !next.contains(where: { $0 === port }) { await port.stopAccepting(on: engine) }
+    superviseBackground()
+  }
+}
+
+extension Engine {
+  /// Stops and waits; the waiting is done by a thread of its own, because it blocks.
+  func stopped() async {
+    await withCheckedContinuation { continuation in
+      pthread_detach(
+        startThread(named: "sluice-stop") { [self] in
+          stop()
+          continuation.resume()
+        })
+    }
+  }
+}

@@ -1,0 +1,33 @@
+internal import Glibc
+public import Pipeline
+
+extension Server {
+  /// As ``run()``, and SIGTERM or SIGINT asks for an orderly stop; a second one cuts at once. Says in the log what it does.
+  ///
+  /// One server of a process at a time can do so: signals are the process's.
+  ///
+  /// - Throws: ``ConfigurationError``.
+  public func runUntilTerminated() async throws -> StopReport {
+    let signals: TerminationSignals
+    do {
+      signals = try TerminationSignals { [self] in stop() }
+    } catch {
+      throw ConfigurationError(messages: ["signals cannot be received: \(error)"])
+    }
+    return try await run(taking: signals)
+  }
+}
+
+extension ProxyApp {
+  /// Runs the app until SIGTERM or SIGINT; exit status 0 after an orderly end, 1 when it cannot start (one sentence for each
+  /// reason on standard error).
+  @MainActor public static func main() async {
+    do {
+      let server = try Server(Self().body)
+      _ = try await server.runUntilTerminated()
+    } catch {
+      ServerOptions.logToStandardError(.error, "\(error)")
+      exit(1)
+    }
+  }
+}
