@@ -109,7 +109,7 @@ struct LoginThrottle {
     // With a limit of 1 the last failure has to be forgotten altogether: what counts less than 1/16 is.
     let room = max(Double(limit) - 1, 1.0 / 16)
     let score = Self.decayed(entries[index], halfLife, now)
-    return score > room ? Self.time(from: score, to: room, halfLife) : nil
+    return score > room + Self.rounding ? Self.time(from: score, to: room, halfLife) : nil
   }
 
   /// Asks for one attempt. Attempts that are under way count as failures until they are settled: a thousand guesses at
@@ -181,6 +181,9 @@ struct LoginThrottle {
 
   // MARK: - Decay
 
+  /// What floating point may be off by; far below what one failure counts.
+  private static let rounding = 1e-6
+
   /// Halves at every half-life, with straight lines between: needs no logarithm, and its inverse is exact.
   private static func decayed(_ entry: Entry, _ halfLife: Duration, _ now: Instant) -> Double {
     guard entry.score > 0, now > entry.at else { return entry.score }
@@ -200,6 +203,6 @@ struct LoginThrottle {
     }
     if score > target { lives += 2 * (1 - target / score) }
     // Whole seconds, rounded up: who comes back then is not refused for a rounding error.
-    return .seconds((lives * halfLife.inSeconds).rounded(.up))
+    return .seconds((lives * halfLife.inSeconds - Self.rounding).rounded(.up))
   }
 }

@@ -12,7 +12,21 @@ final class LoginWorld: Sendable {
     var poolLimit: Int?
     var queued: [@Sendable () -> Void] = []
     var parked = 0
-    var watchers: [(parked: Int, continuation: CheckedContinuation<Void, Never>)] = []
+    var watchers: [Watcher] = []
+
+    /// Those whose condition holds now.
+    mutating func takeSatisfied() -> [CheckedContinuation<Void, Never>] {
+      let parked = parked
+      let queued = queued.count
+      defer { watchers.removeAll { $0.parked <= parked && $0.queued <= queued } }
+      return watchers.filter { $0.parked <= parked && $0.queued <= queued }.map(\.continuation)
+    }
+  }
+
+  private struct Watcher {
+    let parked: Int
+    let queued: Int
+    let continuation: CheckedContinuation<Void, Never>
   }
 
   private let state = Mutex(State())
@@ -38,19 +52,30 @@ final class LoginWorld: Sendable {
   }
 
   /// Returns when at least so many connections are parked.
-  func untilParked(_ count: Int) async {
+  func untilParked(_ count: Int) async { await until(parked: count, queued: 0) }
+
+  /// Returns when at least so much work waits for a thread.
+  func untilQueued(_ count: Int) async { await until(parked: 0, queued: count) }
+
+  private func until(parked: Int, queued: Int) async {
     await withCheckedContinuation { continuation in
-      let isThere = state.withLock { state in
-        if state.parked >= count { return true }
-        state.watchers.append((count, continuation))
-        return false
-      }
-      if isThere { continuation.resume() }
+      change { $0.watchers.append(Watcher(parked: parked, queued: queued, continuation: continuation)) }
     }
   }
 
+  /// Changes something, and lets those go on who have waited for it.
+  private func change<Result>(_ body: (inout sending State) throws -> sending Result) rethrows -> Result {
+    let (result, satisfied) = try state.withLock { state in
+      let result = try body(&state)
+      return (result, state.takeSatisfied())
+    }
+    for continuation in satisfied { continuation.resume() }
+    return result
+  }
+
+  /// False when the pool is not held: the caller does the work in place.
   fileprivate func enqueue(_ work: @escaping @Sendable () -> Void) throws -> Bool {
-    try state.withLock { state in
+    try change { state in
       guard let limit = state.poolLimit else { return false }
       guard state.queued.count < limit else { throw Rejection(.overloaded, detail: "the queue of the pool is full") }
       state.queued.append(work)
@@ -58,15 +83,7 @@ final class LoginWorld: Sendable {
     }
   }
 
-  fileprivate func parked(_ change: Int) {
-    let done = state.withLock { state in
-      state.parked += change
-      let parked = state.parked
-      defer { state.watchers.removeAll { $0.parked <= parked } }
-      return state.watchers.filter { $0.parked <= parked }.map(\.continuation)
-    }
-    for continuation in done { continuation.resume() }
-  }
+  fileprivate func parked(_ change: Int) { self.change { $0.parked += change } }
 }
 
 /// The runtime of one connection in a ``LoginWorld``.
