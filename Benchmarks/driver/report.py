@@ -43,6 +43,8 @@ class Report:
 
     def costs(self, results, workloads):
         relays = [key for key in CLOSING if any(key in samples for samples in results.values())]
+        if not results:
+            return
         self.line("CPU time of the proxy per unit, median of the rounds:")
         self.line()
         self.header(["workload", *[NAMES[key] for key in relays]])
@@ -66,6 +68,8 @@ class Report:
         return f"{value:.3f}" if unit == "s/GB" else f"{value:.1f}"
 
     def ratios(self, results, workloads):
+        if not any(key.startswith("sluice") for samples in results.values() for key in samples):
+            return
         self.line("Ratios ours / theirs, median (lowest–highest round); below 1.00 we use less CPU:")
         self.line()
         self.header(["workload", "column", "HAProxy", "nginx", "nginx, half-close on", "Go", "microsocks"])
@@ -80,6 +84,8 @@ class Report:
         self.line()
 
     def latencies(self, results, workloads):
+        if not any(key.startswith("pingpong") for key in results):
+            return
         self.line("Latency p50 / p99 and rate, medians (load and origin share one core, so the rate is theirs as much as the proxy's):")
         self.line()
         keys = [key for key in RELAYS if any(key in samples for samples in results.values())]
@@ -130,6 +136,14 @@ class Report:
                 title = "SOCKS5 connection with password"
             self.row([title, "`--bare`" if key == "sluice-bare" else "features on", count, units, f"{count / units:.3f}"])
         self.line()
+
+    def chain(self, output):
+        if output:
+            self.line("The chain alone, in memory (`Benchmarks/ChainBenchmark`):")
+            self.line()
+            # A table stays one; anything else is shown as it was printed.
+            self.lines += output.splitlines() if output.lstrip().startswith("|") else ["```", *output.splitlines(), "```"]
+            self.line()
 
     def gates(self, results, idle, mallocs):
         self.line("Gates (must hold) and goals:")
