@@ -12,9 +12,9 @@ public struct Backoff: Hashable, Sendable {
 
   /// - Parameters:
   ///   - first: upper bound of the first pause: 0 or more; 0 means no pause at all.
-  ///   - longest: upper bound of every pause: at least `first`.
-  public static func exponential(from first: Duration, upTo longest: Duration = .seconds(2)) -> Backoff {
-    Backoff(first: first, longest: longest)
+  ///   - longest: upper bound of every pause: at least `first`. Default: 2 s, or `first` where that is longer.
+  public static func exponential(from first: Duration, upTo longest: Duration? = nil) -> Backoff {
+    Backoff(first: first, longest: longest ?? max(first, .seconds(2)))
   }
 
   /// No pause.
