@@ -1,0 +1,49 @@
+/// One thing that `ExampleApp` does: `ExampleApp NAME --flag …`.
+protocol Command {
+  static var name: String { get }
+  /// One line for the list of commands.
+  static var summary: String { get }
+  static var flags: [Flag] { get }
+  /// Lines to try, for `--help`.
+  static var examples: [String] { get }
+
+  /// Checks every setting, before anything is opened.
+  init(_ flags: ParsedFlags) throws
+  /// - Returns: the exit status.
+  func run() async throws -> Int32
+}
+
+/// The commands, in the order of `help`.
+let commands: [any Command.Type] = [
+  DemoCommand.self, ServerCommand.self, GraphCommand.self, RelayCommand.self, SOCKS5Command.self,
+]
+
+/// What `ExampleApp help` prints.
+var overview: String {
+  let width = commands.map(\.name.count).max() ?? 0
+  let lines = commands.map { "  \($0.name.padding(to: width))  \($0.summary)" }
+  return """
+    Sluice's example application.
+
+    usage: ExampleApp COMMAND [--flag VALUE]…
+
+    \(lines.joined(separator: "\n"))
+      \("help".padding(to: width))  this text; ExampleApp COMMAND --help tells a command's flags
+    """
+}
+
+/// What `ExampleApp COMMAND --help` prints.
+func help(for command: any Command.Type) -> String {
+  var lines = ["ExampleApp \(command.name): \(command.summary)", ""]
+  let width = command.flags.map(\.usage.count).max() ?? 0
+  for flag in command.flags {
+    let standard = flag.standard.map { " (default \($0))" } ?? (flag.isRequired ? " (required)" : "")
+    lines.append("  \(flag.usage.padding(to: width))  \(flag.help)\(standard)")
+  }
+  if !command.examples.isEmpty { lines += ["", "try:"] + command.examples.map { "  " + $0 } }
+  return lines.joined(separator: "\n")
+}
+
+extension String {
+  func padding(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+}

@@ -1,0 +1,90 @@
+import Glibc
+import Middlewares
+import Pipeline
+import ScryptPasswords
+import Transports
+
+/// The gateway with users, upstreams and everything, to try at once.
+struct DemoCommand: Command {
+  static let name = "demo"
+  static let summary = "the whole system with built-in origins and a demo user, loopback only"
+  static let flags: [Flag] = ServiceSettings.flags
+  static let examples = ["ExampleApp demo", "ExampleApp demo --log json"]
+
+  static let user = "fierceRabbit"
+  static let password = "secretThicket"
+
+  let settings: ServiceSettings
+
+  init(_ flags: ParsedFlags) throws { settings = try ServiceSettings(flags) }
+
+  func run() async throws -> Int32 {
+    let verifier = Scrypt()
+    let users = try UserTable(
+      verifier: verifier, [UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)])
+    let log = LogWriter.standardOutput
+    let gateway = Gateway(
+      socks5: both(8001), tcp: both(9000), upstream: "127.0.0.1:8082", users: users, log: log, settings: settings)
+    let app = Proxies([gateway.body, origins])
+    return try await serve(app, settings, log: log) { listening in
+      print(introduction(listening, plans: drawn(gateway.body)))
+      fflush(stdout)
+    }
+  }
+
+  /// What the demo proxies to.
+  @ProxyBuilder private var origins: some Proxy {
+    for address in both(8081) {
+      Listener(.tcp, on: address.description, name: "hello origin \(address)") {
+      } to: {
+        Hello()
+      }
+    }
+    for address in both(8082) {
+      Listener(.tcp, on: address.description, name: "echo origin \(address)") {
+      } to: {
+        Echo()
+      }
+    }
+  }
+
+  /// The port on 127.0.0.1 and, where this machine has it, on ::1.
+  private func both(_ port: UInt16) -> [SocketAddress] {
+    let v4 = SocketAddress.ip(.loopbackV4, port: port)
+    return hasIPv6Loopback ? [v4, .ip(.loopbackV6, port: port)] : [v4]
+  }
+
+  private func introduction(_ listening: [ListenerInfo], plans: String) -> String {
+    let width = listening.map(\.name.count).max() ?? 0
+    let table = listening.map { "  \($0.name.padding(to: width))  \($0.transport) on \($0.address)" }
+    return """
+      Sluice demo. It listens on this machine only:
+      \(table.joined(separator: "\n"))
+
+      \(plans)
+      Try, in another terminal:
+        curl --socks5 socks5://\(Self.user):\(Self.password)@localhost:8001 http://localhost:8081/
+        curl --socks5-hostname \(Self.user):\(Self.password)@localhost:8001 http://localhost:8081/hello
+        curl --socks5-hostname \(Self.user):wrong@localhost:8001 http://localhost:8081/    # refused: wrong password
+        printf 'hello\\n' | nc -N localhost 9000                                           # raw TCP, to the echo
+
+      Ctrl-C stops it. One line follows for each exchange.
+
+      """
+  }
+}
+
+/// Whether a socket can be bound to ::1 (containers often have no IPv6).
+private let hasIPv6Loopback: Bool = {
+  let socket = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)
+  guard socket >= 0 else { return false }
+  defer { close(socket) }
+  var address = sockaddr_in6()
+  address.sin6_family = sa_family_t(AF_INET6)
+  address.sin6_addr = in6addr_loopback
+  return withUnsafePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in6>.size)) == 0
+    }
+  }
+}()

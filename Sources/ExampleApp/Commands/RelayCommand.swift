@@ -1,0 +1,57 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// Raw TCP from one address to another.
+struct RelayCommand: Command {
+  static let name = "relay"
+  static let summary = "raw TCP from one address to one upstream"
+  static let flags: [Flag] =
+    [
+      .required("listen", "ADDR", listenSyntax), .required("to", "HOST:PORT", "the upstream, or unix:/path"),
+    ] + ServiceSettings.flags + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
+  static let examples = [
+    "ExampleApp relay --listen 127.0.0.1:9000 --to 127.0.0.1:5432",
+    "ExampleApp relay --listen unix:/run/db.sock --to db.example.com:5432 --log json",
+  ]
+
+  let listen: SocketAddress
+  let upstream: String
+  let settings: ServiceSettings
+  let isBare: Bool
+
+  init(_ flags: ParsedFlags) throws {
+    listen = try listenAddress(flags.text("listen") ?? "", flag: "listen")
+    let to = flags.text("to") ?? ""
+    try checkUpstream(to, flag: "to")
+    upstream = to
+    settings = try ServiceSettings(flags)
+    isBare = flags.has("bare")
+  }
+
+  func run() async throws -> Int32 {
+    let log = LogWriter.standardOutput
+    let proxy =
+      isBare
+      ? Proxies([
+        Listener(.tcp, on: listen.description, name: "relay") {
+        } to: {
+          Upstream(upstream)
+        }.options(settings.apply)
+      ])
+      : Proxies([
+        Listener(.tcp, on: listen.description, name: "relay") {
+          if let format = settings.log.format { AccessLog(format, to: log) }
+          UsageTracking()
+          TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+          ConcurrencyLimit(1_000_000)
+          Retry(attempts: 3)
+        } to: {
+          Upstream(upstream)
+        }.options(settings.apply)
+      ])
+    return try await serve(proxy, settings, log: log) { addresses in
+      printError("relay listens on \(addresses[0].address), to \(upstream)")
+    }
+  }
+}

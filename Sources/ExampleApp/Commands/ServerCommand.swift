@@ -1,0 +1,52 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// The gateway without the demo's origins: for real users and a real upstream.
+struct ServerCommand: Command {
+  static let name = "server"
+  static let summary = "the whole system, for your users and your upstream"
+  static let flags: [Flag] =
+    [
+      .list("socks5", "ADDR", "SOCKS5 listens here; may be given more than once (default 127.0.0.1:8001)"),
+      .list("tcp", "ADDR", "raw TCP listens here, with --to; may be given more than once"),
+      .value("to", "HOST:PORT", "the upstream of raw TCP, or unix:/path"),
+    ] + UserSettings.flags + ServiceSettings.flags
+  static let examples = [
+    "ExampleApp server --users users.txt",
+    "ExampleApp server --users users.txt --socks5 :8001 --tcp :9000 --to 10.0.0.7:5432 --log json",
+  ]
+
+  let settings: ServiceSettings
+  let users: UserSettings
+  private let gateway: Gateway
+  private let log = LogWriter.standardOutput
+
+  init(_ flags: ParsedFlags) throws {
+    settings = try ServiceSettings(flags)
+    users = try UserSettings(flags)
+    guard let table = users.table else {
+      throw SettingsError("no user may log in: name users with --users FILE or --user NAME:PASSWORD")
+    }
+    let socks5 = flags.all("socks5").isEmpty ? ["127.0.0.1:8001"] : flags.all("socks5")
+    let tcp = flags.all("tcp")
+    let upstream = flags.text("to")
+    switch (tcp.isEmpty, upstream) {
+    case (false, nil): throw SettingsError("--tcp needs --to HOST:PORT, the upstream of raw TCP")
+    case (true, .some): throw SettingsError("--to needs --tcp ADDR, where raw TCP listens")
+    case (false, .some(let to)): try checkUpstream(to, flag: "to")
+    case (true, nil): break
+    }
+    gateway = Gateway(
+      socks5: try socks5.map { try listenAddress($0, flag: "socks5") },
+      tcp: try tcp.map { try listenAddress($0, flag: "tcp") }, upstream: upstream ?? "", users: table, log: log,
+      settings: settings)
+  }
+
+  func run() async throws -> Int32 {
+    for warning in users.warnings { printError("warning: \(warning)") }
+    return try await serve(gateway.body, settings, log: log) { listening in
+      for listener in listening { printError("\(listener.name) listens on \(listener.address)") }
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// The whole system, assembled: this is the page to read, and to copy from.
+///
+/// SOCKS5 for named users, and raw TCP to one upstream. Both share the counts of usage; each has its own log line, limits
+/// and rules.
+struct Gateway {
+  /// Where each listens: usually the same port on 127.0.0.1 and on ::1.
+  var socks5: [SocketAddress]
+  var tcp: [SocketAddress]
+  /// Where raw TCP goes.
+  var upstream: String
+  /// Who may use SOCKS5.
+  var users: UserTable
+  var usage: any UsageStore = MemoryUsageStore()
+  var log: any LogSink
+  var settings: ServiceSettings
+
+  @ProxyBuilder var body: some Proxy {
+    let edge = Chain {
+      if let format = settings.log.format { AccessLog(format, to: log) }
+      UsageTracking(usage)
+      TokenBucket(.perSecond(100, burst: 200), per: .clientAddress)
+    }
+
+    let login = PasswordAuth(users)
+    let eachUser = Chain(for: .passwords) {
+      TokenBucket(.perSecond(50, burst: 100), per: .identity)
+      ConcurrencyLimit(100, per: .identity, queue: 50)
+    }
+    for address in socks5 {
+      Listener(.socks5, on: address.description, name: "socks5 \(address)") {
+        edge
+        login
+        eachUser
+        DestinationRules {
+          .deny(ports: 25...25)  // a proxy is no way to send mail unseen
+        }
+        Retry(attempts: 3)
+      } to: {
+        Direct()
+      }.options(settings.apply)
+    }
+
+    let slots = ConcurrencyLimit(1000, queue: 100)
+    for address in tcp {
+      Listener(.tcp, on: address.description, name: "tcp \(address)") {
+        edge
+        slots
+        Retry(attempts: 3)
+      } to: {
+        Upstream(upstream)
+      }.options(settings.apply)
+    }
+  }
+}

@@ -1,0 +1,83 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// How exchanges are logged: `--log off|text|json`.
+enum LogSetting: String, CaseIterable {
+  case off, text, json
+
+  var format: AccessLog.Format? {
+    switch self {
+    case .off: nil
+    case .text: .text
+    case .json: .json
+    }
+  }
+}
+
+/// What every serving command can be told.
+struct ServiceSettings {
+  static let flags: [Flag] = [
+    .value("workers", "N", "event loops, 1...1024; one thread each (default: one for each processor)"),
+    .value("log", "off|text|json", "one line for each exchange, on standard output", default: "text"),
+    .value("handshake-timeout", "TIME", "for the client's part of the handshake", default: "10s"),
+    .value("connect-timeout", "TIME", "for reaching the destination", default: "5s"),
+    .value("idle-timeout", "TIME", "ends a tunnel in which nothing moves", default: "5m"),
+    .value("max-connections", "N", "connections open at once, 1...1000000 (default: no limit)"),
+    .value("grace", "TIME", "after SIGTERM or SIGINT: how long exchanges may go on", default: "30s"),
+  ]
+
+  var workers: Int?
+  var log: LogSetting
+  var handshakeTimeout: Duration
+  var connectTimeout: Duration
+  var idleTimeout: Duration
+  var maxConnections: Int?
+  var grace: Duration
+
+  init(_ flags: ParsedFlags) throws {
+    func time(_ name: String) throws -> Duration {
+      guard let value = try flags.parsed(name, allowed: durationSyntax, readDuration) else {
+        preconditionFailure("--\(name) has a default")
+      }
+      return value
+    }
+    workers = try flags.parsed("workers", allowed: "1...1024") { readInt($0, in: 1...1024) }
+    log = try flags.parsed("log", allowed: "off, text or json", LogSetting.init(rawValue:)) ?? .text
+    handshakeTimeout = try time("handshake-timeout")
+    connectTimeout = try time("connect-timeout")
+    idleTimeout = try time("idle-timeout")
+    maxConnections = try flags.parsed("max-connections", allowed: "1...1000000") { readInt($0, in: 1...1_000_000) }
+    grace = try time("grace")
+  }
+
+  /// What concerns each listener.
+  func apply(to options: inout ListenerOptions) {
+    options.handshakeTimeout = handshakeTimeout
+    options.connectTimeout = connectTimeout
+    options.idleTimeout = idleTimeout
+  }
+
+  /// What concerns the server as a whole.
+  var server: ServerOptions {
+    var options = ServerOptions()
+    options.workers = workers
+    options.maxConnections = maxConnections
+    options.grace = grace
+    return options
+  }
+}
+
+/// Reads an address to listen on.
+func listenAddress(_ text: String, flag: String) throws -> SocketAddress {
+  guard let address = SocketAddress(text) else { throw SettingsError("--\(flag)", value: text, allowed: listenSyntax) }
+  return address
+}
+
+/// Refuses what is neither `HOST:PORT` nor `unix:/path`.
+func checkUpstream(_ text: String, flag: String) throws {
+  let isUpstream = text.hasPrefix("unix:") ? SocketAddress(text) != nil : (Endpoint(text).map { $0.port != 0 } ?? false)
+  guard isUpstream else {
+    throw SettingsError("--\(flag)", value: text, allowed: "\(endpointSyntax) with a port of 1...65535, or unix:/path")
+  }
+}
