@@ -35,9 +35,7 @@ struct Gateway {
         edge
         login
         eachUser
-        DestinationRules {
-          .deny(ports: 25...25)  // a proxy is no way to send mail unseen
-        }
+        DestinationRules(.deny(ports: 25...25))  // a proxy is no way to send mail unseen
         Retry(attempts: 3)
       } to: {
         Direct()

@@ -22,7 +22,7 @@ struct DemoCommand: Command {
     let verifier = Scrypt()
     let users = try UserTable(
       verifier: verifier, [UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)])
-    let log = LogWriter.standardOutput
+    let log = settings.makeLog()
     let gateway = Gateway(
       socks5: both(8001), tcp: both(9000), upstream: "127.0.0.1:8082", users: users, log: log, settings: settings)
     let app = Proxies([gateway.body, origins])

@@ -28,7 +28,7 @@ struct GraphCommand: Command {
     let settings = try ServiceSettings(ParsedFlags([String](), declared: ServiceSettings.flags))
     let gateway = Gateway(
       socks5: [.ip(.loopbackV4, port: 8001)], tcp: [.ip(.loopbackV4, port: 9000)], upstream: "127.0.0.1:8082",
-      users: try UserTable(verifier: Scrypt()), log: LogWriter.standardOutput, settings: settings)
+      users: try UserTable(verifier: Scrypt()), log: settings.makeLog(), settings: settings)
     print(try drawn(gateway.body, as: format))
     return 0
   }

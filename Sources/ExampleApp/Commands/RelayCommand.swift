@@ -30,7 +30,7 @@ struct RelayCommand: Command {
   }
 
   func run() async throws -> Int32 {
-    let log = LogWriter.standardOutput
+    let log = settings.makeLog()
     let proxy =
       isBare
       ? Proxies([

@@ -38,7 +38,7 @@ struct SOCKS5Command: Command {
 
   func run() async throws -> Int32 {
     for warning in users.warnings { printError("warning: \(warning)") }
-    let log = LogWriter.standardOutput
+    let log = settings.makeLog()
     let listener: any Proxy =
       if let table = users.table {
         withUsers(table, log: log)

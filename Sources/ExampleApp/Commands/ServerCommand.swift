@@ -20,7 +20,7 @@ struct ServerCommand: Command {
   let settings: ServiceSettings
   let users: UserSettings
   private let gateway: Gateway
-  private let log = LogWriter.standardOutput
+  private let log: LogWriter
 
   init(_ flags: ParsedFlags) throws {
     settings = try ServiceSettings(flags)
@@ -37,6 +37,7 @@ struct ServerCommand: Command {
     case (false, .some(let to)): try checkUpstream(to, flag: "to")
     case (true, nil): break
     }
+    log = settings.makeLog()
     gateway = Gateway(
       socks5: try socks5.map { try listenAddress($0, flag: "socks5") },
       tcp: try tcp.map { try listenAddress($0, flag: "tcp") }, upstream: upstream ?? "", users: table, log: log,

@@ -58,6 +58,13 @@ struct ServiceSettings {
     options.idleTimeout = idleTimeout
   }
 
+  /// The writer of the access log: standard output.
+  func makeLog() -> LogWriter {
+    var options = LogWriter.Options()
+    options.notice = log == .json ? .json : .text
+    return LogWriter.standardOutput(options: options)
+  }
+
   /// What concerns the server as a whole.
   var server: ServerOptions {
     var options = ServerOptions()

@@ -47,6 +47,11 @@ public final class LogWriter: LogSink {
     self.init(LogOutput(descriptor: descriptor), options)
   }
 
+  /// Writes to standard output.
+  public static func standardOutput(options: Options = Options()) -> LogWriter {
+    LogWriter(descriptor: STDOUT_FILENO, options: options)
+  }
+
   /// Writes to standard error.
   public static func standardError(options: Options = Options()) -> LogWriter {
     LogWriter(descriptor: STDERR_FILENO, options: options)
