@@ -19,8 +19,8 @@ struct ExampleApp {
       return 0
     }
     guard let command = commands.first(where: { $0.name == name }) else {
-      let near = nearest(to: name, among: commands.map(\.name)).map { "did you mean \"\($0)\"? " } ?? ""
-      printError("\"\(name)\" is no command; \(near)known are \(commands.map(\.name).joined(separator: ", "))")
+      let near = nearest(to: name, among: commands.map { $0.name }).map { "did you mean \"\($0)\"? " } ?? ""
+      printError("\"\(name)\" is no command; \(near)known are \(commands.map { $0.name }.joined(separator: ", "))")
       return 2
     }
     if arguments.dropFirst().contains(where: { ["--help", "-h"].contains($0) }) {
@@ -48,4 +48,11 @@ func printError(_ line: String) {
   var text = line + "\n"
   // A standard error that is closed has nobody to tell.
   text.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+}
+
+/// Writes text to standard output at once, in order with the access log, which has no buffer of the C library.
+func printNow(_ text: String) {
+  var text = text + "\n"
+  // A standard output that is closed has nobody to tell.
+  text.withUTF8 { _ = write(STDOUT_FILENO, $0.baseAddress, $0.count) }
 }

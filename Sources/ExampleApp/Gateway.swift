@@ -31,7 +31,7 @@ struct Gateway {
       ConcurrencyLimit(100, per: .identity, queue: 50)
     }
     for address in socks5 {
-      Listener(.socks5, on: address.description, name: "socks5 \(address)") {
+      Listener(.socks5, on: address.description) {
         edge
         login
         eachUser
@@ -44,7 +44,7 @@ struct Gateway {
 
     let slots = ConcurrencyLimit(1000, queue: 100)
     for address in tcp {
-      Listener(.tcp, on: address.description, name: "tcp \(address)") {
+      Listener(.tcp, on: address.description) {
         edge
         slots
         Retry(attempts: 3)

@@ -1,5 +1,5 @@
 /// One thing that `ExampleApp` does: `ExampleApp NAME --flag …`.
-protocol Command {
+protocol Command: SendableMetatype {
   static var name: String { get }
   /// One line for the list of commands.
   static var summary: String { get }
@@ -20,7 +20,7 @@ let commands: [any Command.Type] = [
 
 /// What `ExampleApp help` prints.
 var overview: String {
-  let width = commands.map(\.name.count).max() ?? 0
+  let width = commands.map { $0.name.count }.max() ?? 0
   let lines = commands.map { "  \($0.name.padding(to: width))  \($0.summary)" }
   return """
     Sluice's example application.

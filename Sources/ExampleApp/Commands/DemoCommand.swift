@@ -27,21 +27,20 @@ struct DemoCommand: Command {
       socks5: both(8001), tcp: both(9000), upstream: "127.0.0.1:8082", users: users, log: log, settings: settings)
     let app = Proxies([gateway.body, origins])
     return try await serve(app, settings, log: log) { listening in
-      print(introduction(listening, plans: drawn(gateway.body)))
-      fflush(stdout)
+      printNow(introduction(listening, plans: try drawn(gateway.body)))
     }
   }
 
   /// What the demo proxies to.
   @ProxyBuilder private var origins: some Proxy {
     for address in both(8081) {
-      Listener(.tcp, on: address.description, name: "hello origin \(address)") {
+      Listener(.tcp, on: address.description, name: "hello") {
       } to: {
         Hello()
       }
     }
     for address in both(8082) {
-      Listener(.tcp, on: address.description, name: "echo origin \(address)") {
+      Listener(.tcp, on: address.description, name: "echo") {
       } to: {
         Echo()
       }

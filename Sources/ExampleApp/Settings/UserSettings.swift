@@ -6,7 +6,8 @@ import ScryptPasswords
 struct UserSettings {
   static let flags: [Flag] = [
     .list("user", "NAME:PASSWORD", "a user who may log in; anybody on this machine can see it, so prefer --users"),
-    .value("users", "FILE", "users, one NAME:HASH[:ROLE,…] a line; the file must belong to its owner alone (mode 0600)"),
+    .value(
+      "users", "FILE", "users, one NAME:HASH[:ROLE,…] a line; the file must belong to its owner alone (mode 0600)"),
   ]
 
   /// `nil`: nobody is named, everybody is anonymous.
@@ -27,7 +28,8 @@ struct UserSettings {
       users.append(try UserTable.User(name: user.name, password: user.password, hashedBy: verifier))
     }
     warnings =
-      users.isEmpty ? [] : ["--user: passwords on the command line can be seen by every user of this machine; prefer --users"]
+      users.isEmpty
+      ? [] : ["--user: passwords on the command line can be seen by every user of this machine; prefer --users"]
     if let path = flags.text("users") {
       let text = try Self.readPrivateFile(path)
       for user in try UserFile.parse(text, file: path, verifier: verifier) {
@@ -53,7 +55,8 @@ struct UserSettings {
     }
     guard status.st_mode & 0o077 == 0 else {
       let mode = String(status.st_mode & 0o777, radix: 8)
-      throw SettingsError("--users: \(path) has mode 0\(mode), so others can read it; allowed is 0600: chmod 600 \(path)")
+      throw SettingsError(
+        "--users: \(path) has mode 0\(mode), so others can read it; allowed is 0600: chmod 600 \(path)")
     }
     let limit = 64 << 20
     guard status.st_size <= limit else {
