@@ -47,7 +47,6 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
   private let phase: @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void
   private let tallies: TallySheet?
   private let timedOneIn: UInt64
-  private let above: [Int]
 
   /// Places and validates the chain.
   ///
@@ -71,17 +70,16 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
     entry = listener.entry
     phase = listener.phase
     ready = Ready(program)
-    above = placement.entries.map(\.above)
     self.placement = placement
     switch counting.mode {
     case .off:
       tallies = nil
       timedOneIn = 0
     case .counts:
-      tallies = TallySheet(shards: shards, elements: placement.count)
+      tallies = TallySheet(shards: shards, lateThrowers: placement.lateThrowers)
       timedOneIn = 0
     case .timed(let oneIn):
-      tallies = TallySheet(shards: shards, elements: placement.count)
+      tallies = TallySheet(shards: shards, lateThrowers: placement.lateThrowers)
       timedOneIn = oneIn
     }
   }
@@ -98,7 +96,7 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
       exchange.tallies = nil
       return summary
     } catch {
-      exchange.blame(error, above: above)
+      exchange.blame(error)
       exchange.tallies = nil
       throw error
     }

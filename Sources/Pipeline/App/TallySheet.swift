@@ -30,14 +30,16 @@ final class TallySheet: @unchecked Sendable {
   private let rows: [UnsafeMutablePointer<Tally>]
   private let elements: Int
 
-  init(shards: Int, elements: Int) {
+  /// - Parameter lateThrowers: for each element, the nearest above that may throw after its `next` has returned, or -1.
+  init(shards: Int, lateThrowers: [Int]) {
+    let elements = lateThrowers.count
     self.elements = elements
     rows = (0..<max(shards, 1)).map { _ in
       // Two cache lines apart, so that no two loops write to the same one, the adjacent-line prefetcher included.
       let bytes = UnsafeMutableRawPointer.allocate(
         byteCount: max(elements, 1) * MemoryLayout<Tally>.stride, alignment: 128)
       let row = bytes.bindMemory(to: Tally.self, capacity: max(elements, 1))
-      for i in 0..<elements { (row + i).initialize(to: Tally()) }
+      for i in 0..<elements { (row + i).initialize(to: Tally(lateThrower: lateThrowers[i])) }
       return row
     }
   }

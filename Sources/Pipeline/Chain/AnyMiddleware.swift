@@ -3,6 +3,7 @@
 /// Its parts are placed, counted and validated like any other element, and their response phase runs, too.
 public struct AnyMiddleware: Middleware {
   public static var label: String { "chain" }
+  @inlinable public static var throwsLate: Bool { false }
   private var steps: [any Middleware]
 
   /// One middleware whose type is known at run time only.

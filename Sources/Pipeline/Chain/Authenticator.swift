@@ -10,6 +10,7 @@ public protocol Authenticator<User>: ChainElement where Needs == Anyone, Gives =
 }
 
 extension Authenticator {
+  @inlinable public static var throwsLate: Bool { false }
   @inlinable public func pass(
     _ exchange: Carrier, _ needed: Void, then next: (User) async throws -> Summary
   ) async throws -> Summary {
@@ -30,6 +31,7 @@ where Needs == Exactly<User>, Gives == Identified<Output> {
 }
 
 extension IdentityTransform {
+  @inlinable public static var throwsLate: Bool { false }
   @inlinable public func pass(
     _ exchange: Carrier, _ needed: User, then next: (Output) async throws -> Summary
   ) async throws -> Summary {

@@ -9,6 +9,7 @@
   public typealias Unmet = Content.Unmet
 
   public static var label: String { "chain" }
+  @inlinable public static var throwsLate: Bool { false }
   public var content: Content
 
   /// A chain that fits every transport.

@@ -4,30 +4,38 @@ extension Exchange {
   /// An element or a destination begins.
   @inlinable func enter(_ index: Int) {
     if let tallies {
-      // Somebody above calls `next` again: the last attempt ended where it was.
-      if depth >= index { Tally.add(1, tallies[depth].failed) }
-      if timed { lap() }
+      if depth >= index { chargeAttempt(from: index) }
+      if timed { lap(again: depth >= index) }
       Tally.add(1, tallies[index].entered)
     }
     depth = index
     settled = .max
   }
 
+  /// Somebody above calls `next` again: if the last attempt failed, it failed where it was.
+  @usableFromInline func chargeAttempt(from index: Int) {
+    let thrower = thrower
+    if thrower >= index, let tallies { Tally.add(1, tallies[thrower].failed) }
+  }
+
   /// Charges the time since the last entry to the element entered last: what it took to decide.
-  @usableFromInline func lap() {
+  @usableFromInline func lap(again: Bool) {
     let now = now.nanoseconds
-    if depth >= 0, let tallies { Tally.add(Int(truncatingIfNeeded: now &- mark), tallies[depth].nanoseconds) }
+    if depth >= 0, !again, let tallies { Tally.add(Int(truncatingIfNeeded: now &- mark), tallies[depth].nanoseconds) }
     mark = now
   }
 
   /// The error reached the top: charges it to the element that threw it.
-  ///
-  /// - Parameter above: for each index, the index of the element directly above, or -1.
-  func blame(_ error: any Error, above: [Int]) {
-    guard depth >= 0, let tallies else { return }
-    // Whatever returned did not throw: then it was the element above it, after its `next` had returned.
-    let thrower = settled == .max ? depth : above[settled]
-    guard thrower >= 0 else { return }
+  func blame(_ error: any Error) {
+    let thrower = thrower
+    guard thrower >= 0, let tallies else { return }
     if error is Rejection { Tally.add(1, tallies[thrower].refused) } else { Tally.add(1, tallies[thrower].failed) }
+  }
+
+  /// Who threw, if anybody did. Whatever returned did not: then it was the nearest element above it that may throw after its
+  /// `next` has returned.
+  private var thrower: Int {
+    guard settled != .max, let tallies else { return depth }
+    return tallies[settled].lateThrower
   }
 }

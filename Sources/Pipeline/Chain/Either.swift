@@ -12,6 +12,7 @@ extension Either: Component {
 extension Either: ChainElement where A.Carrier == B.Carrier, A.Gives == B.Gives {
   public typealias Carrier = A.Carrier
   public typealias Needs = Both<A.Needs, B.Needs>
+  @inlinable public static var throwsLate: Bool { false }
   public typealias Unmet = (A.Unmet, B.Unmet)
   public typealias Gives = A.Gives
 

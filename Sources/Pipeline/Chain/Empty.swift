@@ -5,6 +5,7 @@
   public typealias Gives = Unchanged
 
   public static var label: String { "chain" }
+  @inlinable public static var throwsLate: Bool { false }
   @inlinable public init() {}
   @inlinable public func through(_ exchange: Carrier, _ needed: Void, next: Next) async throws -> Summary {
     try await next()

@@ -14,7 +14,9 @@
     _ exchange: Carrier, _ needed: Target.Needs.Value, next: Next
   ) async throws -> Summary {
     exchange.enter(index)
-    return try await target.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
+    let summary = try await target.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
+    exchange.settled = index
+    return summary
   }
 
   public mutating func place(_ placement: inout Placement) {

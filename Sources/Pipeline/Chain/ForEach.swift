@@ -6,6 +6,7 @@
   public typealias Gives = Unchanged
 
   public static var label: String { "chain" }
+  @inlinable public static var throwsLate: Bool { false }
   public var elements: [Element]
 
   @inlinable public init(_ elements: [Element]) { self.elements = elements }

@@ -6,6 +6,7 @@ public struct Named<Element: ChainElement>: ChainElement, ComponentWrapper {
   public typealias Gives = Element.Gives
 
   var wrapped: Element
+  public static var throwsLate: Bool { Element.throwsLate }
   public let name: String?
   public static var label: String { Element.label }
   public var parameters: [Parameter] { wrapped.parameters }

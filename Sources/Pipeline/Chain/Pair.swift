@@ -8,6 +8,7 @@ public protocol Pair: ChainElement {
 
 extension Pair {
   public static var label: String { "chain" }
+  @inlinable public static var throwsLate: Bool { false }
 
   public mutating func place(_ placement: inout Placement) {
     a.place(&placement)

@@ -17,6 +17,8 @@ public struct Placement: Sendable {
     public internal(set) var kind: Kind
     /// The index of the element directly above: the one whose `next` this is. -1: none.
     public let above: Int
+    /// Whether it may throw after its `next` has returned.
+    let throwsLate: Bool
     /// One past the index of the last element inside; for a leaf, one past its own.
     public internal(set) var end: Int
 
@@ -33,6 +35,12 @@ public struct Placement: Sendable {
   /// The elements with state of their own, found in no chain before.
   public private(set) var fresh: [String] = []
 
+  /// "tcp", "socks5", "http"; "any" where it is not known.
+  public let transport: String
+  /// Tells the elements without state of one placement from those of another.
+  final class Identity: Sendable {}
+  let identity = Identity()
+
   private var level = 0
   private var groups: [String] = []
   private var lastOpened = -1
@@ -43,21 +51,36 @@ public struct Placement: Sendable {
   ///   - transport: the name of the listener's transport: "tcp", "socks5", "http"; "any" where it is not known.
   ///   - old: the entries of the chain that this one replaces.
   public init(transport: String, replacing old: [Entry] = []) {
+    self.transport = transport
     problems = Problems(transport: transport)
     predecessors = Predecessors(old)
   }
 
   public var count: Int { entries.count }
 
+  /// For each element, the nearest above it that may throw after its `next` has returned, or -1.
+  var lateThrowers: [Int] {
+    entries.map { entry in
+      var index = entry.above
+      while index >= 0, !entries[index].throwsLate { index = entries[index].above }
+      return index
+    }
+  }
+
   /// Registers a component where it stands and returns its index.
-  public mutating func begin<C: Component>(_ component: inout C, kind: Entry.Kind = .element) -> Int {
+  mutating func begin<C: Component>(
+    _ component: inout C, kind: Entry.Kind = .element, throwsLate: Bool = false
+  ) -> Int {
     adoptState(into: &component)
     let index = entries.count
     entries.append(
       Entry(
         component: component, label: C.label, name: component.name, groups: groups, level: level, kind: kind,
-        above: lastOpened, end: index + 1))
+        above: lastOpened, throwsLate: throwsLate, end: index + 1))
     problems.element = entries[index].qualifiedName
+    if let above = entries.dropLast().last, lastOpened == index - 1, above.kind == .destination {
+      problems.refuse("nothing comes here: \(above.label) above it serves every exchange")
+    }
     problems.checkUses(of: component)
     component.validate(into: &problems)
     problems.above.append(component)

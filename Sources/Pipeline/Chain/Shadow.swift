@@ -11,6 +11,7 @@ public struct Shadow<Element: TransparentElement>: TransparentElement, Component
   var wrapped: Element
   let record: @Sendable (Rejection) -> Void
   public static var label: String { Element.label + "-shadow" }
+  public static var throwsLate: Bool { Element.throwsLate }
   public var name: String? { wrapped.name }
   public var parameters: [Parameter] { wrapped.parameters }
   public var uses: Uses { wrapped.uses }

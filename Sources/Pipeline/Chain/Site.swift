@@ -17,12 +17,16 @@
     unsafeDowncast(exchange as Exchange, to: Element.Carrier.self)
   }
 
-  // Nothing is done after the call: it stays a tail call, and a layer keeps one async frame less.
+  // Where an element cannot throw after its `next` has returned, nothing is done after the call: it stays a tail call, and
+  // the layer keeps one async frame less. The condition is a constant where the chain is specialised.
   @inlinable public func pass(
     _ exchange: Carrier, _ needed: Element.Needs.Value, then next: (Element.Gives.Value) async throws -> Summary
   ) async throws -> Summary {
     exchange.enter(index)
-    return try await element.pass(lift(exchange), needed, then: next)
+    guard Element.throwsLate else { return try await element.pass(lift(exchange), needed, then: next) }
+    let summary = try await element.pass(lift(exchange), needed, then: next)
+    exchange.settled = index
+    return summary
   }
 
   // `depth` is the index of the element entered last, so a smaller index means that this element called its `next`.
@@ -31,7 +35,7 @@
   }
 
   public mutating func place(_ placement: inout Placement) {
-    index = placement.begin(&element)
+    index = placement.begin(&element, throwsLate: Element.throwsLate)
     placement.inside(index) { element.place(&$0) }
   }
 }
@@ -41,7 +45,10 @@ extension Site: TransparentElement where Element: TransparentElement {
     _ exchange: Carrier, _ needed: Element.Needs.Value, next: Next
   ) async throws -> Summary {
     exchange.enter(index)
-    return try await element.through(lift(exchange), needed, next: next)
+    guard Element.throwsLate else { return try await element.through(lift(exchange), needed, next: next) }
+    let summary = try await element.through(lift(exchange), needed, next: next)
+    exchange.settled = index
+    return summary
   }
 }
 

@@ -14,6 +14,7 @@ extension When: ChainElement where Content: TransparentElement {}
 extension When: TransparentElement where Content: TransparentElement {
   public typealias Carrier = Content.Carrier
   public typealias Needs = Content.Needs
+  @inlinable public static var throwsLate: Bool { false }
   public typealias Unmet = Content.Unmet
   public typealias Gives = Unchanged
 

@@ -56,6 +56,7 @@ public struct Routed<Content: ChainElement>: TransparentElement where Content.Ca
   public typealias Gives = Unchanged
 
   public static var label: String { "route" }
+  public static var throwsLate: Bool { false }
   public var parameters: [Parameter] { matcher.parameters }
 
   private let matcher: RouteMatcher

@@ -1,0 +1,25 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package of its own, so that the default build of Sluice has no benchmark in it.
+let package = Package(
+  name: "chain-benchmark",
+  dependencies: [.package(name: "sluice", path: "../..")],
+  targets: [
+    .target(name: "CMallocCount"),
+    .executableTarget(
+      name: "ChainBenchmark",
+      dependencies: [
+        "CMallocCount",
+        .product(name: "Pipeline", package: "sluice"),
+        .product(name: "PipelineTesting", package: "sluice"),
+      ],
+      swiftSettings: [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+      ]),
+  ]
+)

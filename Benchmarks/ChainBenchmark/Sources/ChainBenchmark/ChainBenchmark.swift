@@ -1,0 +1,106 @@
+import CMallocCount
+import Glibc
+import Pipeline
+import PipelineTesting
+
+/// Prints what one pass through a chain costs, in nanoseconds and allocations, for 0, 1, 5, 20 and 50 middlewares, and the
+/// ratio of a layer to a plain out-of-line async call of the same run.
+///
+/// `swift run -c release --package-path Benchmarks/ChainBenchmark` (`--quick`: fewer rounds, for a look)
+@main struct ChainBenchmark {
+  static func main() async throws {
+    let rounds = CommandLine.arguments.contains("--quick") ? 3 : 9
+    let exchange = MockTCPExchange()
+    let request = UnansweredExchange(
+      id: 1, client: exchange.client, listener: exchange.listener, runtime: exchange.runtime,
+      request: HTTPRequestHead(method: .get, target: "/"))
+
+    print("chain                          ns/pass   ns/layer   x plain call   mallocs/pass")
+    let plain = try await measure(rounds) { try await plainCall(exchange) }
+    report("a plain out-of-line async call", plain, layers: 0, empty: plain, plain: plain)
+
+    for (title, counting) in [("counted", Counting.counts), ("not counted", .off)] {
+      var empty = plain
+      for (count, make) in chains(counting) {
+        let service = try make()
+        let result = try await measure(rounds) {
+          exchange.recycle(id: 1)
+          return try await service.serve(exchange)
+        }
+        if count == 0 { empty = result }
+        report("tcp \(count), \(title)", result, layers: count, empty: empty, plain: plain)
+      }
+    }
+
+    let http = try Service(
+      Listener(.http, on: ":1") {
+        Layer()
+        Responding()
+        Someone()
+        PerIdentity()
+        Responding()
+      } to: {
+        HTTPLeaf()
+      }, shards: 1)
+    let httpEmpty = try Service(
+      Listener(.http, on: ":1") {
+      } to: {
+        HTTPLeaf()
+      }, shards: 1)
+    let none = try await measure(rounds) {
+      request.recycle(id: 1)
+      return try await httpEmpty.serve(request)
+    }
+    report("http 0 with commit, counted", none, layers: 0, empty: none, plain: plain)
+    let five = try await measure(rounds) {
+      request.recycle(id: 1)
+      return try await http.serve(request)
+    }
+    report("http 5 (identity, 2 respond)", five, layers: 5, empty: none, plain: plain)
+  }
+
+  private struct Cost {
+    var nanoseconds: Double
+    var mallocs: Double
+  }
+
+  /// The CPU time of the fastest of several rounds, so that what else runs on the machine counts as little as it can. The
+  /// first round warms up.
+  @inline(never) private static func measure(
+    _ rounds: Int, _ body: () async throws -> Summary
+  ) async throws -> Cost {
+    let passes = 50_000
+    var times: [Double] = []
+    var mallocs = 0.0
+    for round in 0...rounds {
+      let mallocsBefore = malloc_count_of_this_thread()
+      let begin = threadTime()
+      for _ in 0..<passes { _ = try await body() }
+      let taken = threadTime() - begin
+      mallocs = Double(malloc_count_of_this_thread() - mallocsBefore) / Double(passes)
+      if round > 0 { times.append(Double(taken) / Double(passes)) }
+    }
+    return Cost(nanoseconds: times.min() ?? 0, mallocs: mallocs)
+  }
+
+  private static func threadTime() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return time.tv_sec * 1_000_000_000 + time.tv_nsec
+  }
+
+  private static func report(_ name: String, _ cost: Cost, layers: Int, empty: Cost, plain: Cost) {
+    let layer = layers > 0 ? (cost.nanoseconds - empty.nanoseconds) / Double(layers) : 0
+    let ratio = layers > 0 ? layer / plain.nanoseconds : cost.nanoseconds / plain.nanoseconds
+    print(
+      padded(name, 30, left: true), padded(tenths(cost.nanoseconds), 8), padded(layers > 0 ? tenths(layer) : "", 10),
+      padded(layers > 0 ? tenths(ratio) : "", 14), padded(tenths(cost.mallocs), 14))
+  }
+
+  private static func tenths(_ value: Double) -> String { "\((value * 10).rounded() / 10)" }
+
+  private static func padded(_ text: String, _ width: Int, left: Bool = false) -> String {
+    let fill = String(repeating: " ", count: max(0, width - text.count))
+    return left ? text + fill : fill + text
+  }
+}

@@ -1,0 +1,74 @@
+/// What listens, and what each exchange goes through: an app drawn as a text tree, as Mermaid or as DOT.
+///
+/// Shows the names and parameters of elements. An element puts no secret into its parameters.
+public struct Plan: Sendable {
+  /// How it is drawn.
+  public enum Format: String, Sendable, CaseIterable {
+    /// A tree for the terminal.
+    case text
+    /// A flow chart for Markdown (mermaid.js.org).
+    case mermaid
+    /// A graph for Graphviz.
+    case dot
+  }
+
+  struct Node: Sendable {
+    let kind: Placement.Entry.Kind
+    /// `token-bucket "per user"`
+    let title: String
+    let parameters: [Parameter]
+    let counts: ElementCounts?
+    let level: Int
+    let above: Int
+    let end: Int
+  }
+
+  struct Part: Sendable {
+    let name: String
+    let transport: String
+    let address: String
+    let nodes: [Node]
+    let notes: [String]
+  }
+
+  let parts: [Part]
+
+  /// - Parameter counted: with what each element has counted so far.
+  public init(_ services: [any Serving], counted: Bool = false) {
+    parts = services.map { service in
+      let counts = counted ? service.counts() : []
+      return Part(
+        name: service.name, transport: service.placement.transport, address: service.address,
+        nodes: service.placement.entries.enumerated().map { index, entry in
+          Node(
+            kind: entry.kind, title: entry.label + (entry.name.map { " \"\($0)\"" } ?? ""),
+            parameters: entry.component.parameters, counts: counted ? counts[index] : nil, level: entry.level,
+            above: entry.above, end: entry.end)
+        },
+        notes: service.placement.problems.notes)
+    }
+  }
+
+  /// The drawing.
+  public func drawn(as format: Format) -> String {
+    switch format {
+    case .text: drawnAsText()
+    case .mermaid: drawnAsMermaid()
+    case .dot: drawnAsDOT()
+    }
+  }
+}
+
+extension Plan.Node {
+  /// `rate=50/s per=identity`
+  var settings: String { parameters.map { "\($0.name)=\($0.value)" }.joined(separator: " ") }
+
+  /// `120 in, 3 refused`
+  var counters: String? {
+    guard let counts else { return nil }
+    var text = "\(counts.entered) in"
+    if counts.refused > 0 { text += ", \(counts.refused) refused" }
+    if counts.failed > 0 { text += ", \(counts.failed) failed" }
+    return text
+  }
+}
