@@ -15,6 +15,8 @@ final class LogDrain: Sendable {
     var isFinished = false
     var wroteAll = false
     var lastError: String?
+    var roundsDone = 0
+    var roundsWanted = 0
     var thread: pthread_t?
   }
 
@@ -80,6 +82,19 @@ final class LogDrain: Sendable {
     return isFinished && wroteAll
   }
 
+  /// Waits until a round that began after this call has ended. False when the thread has ended.
+  func awaitRound() -> Bool {
+    let wanted = orders.withLock { orders in
+      orders.roundsWanted = orders.roundsDone + 2
+      return orders.roundsWanted
+    }
+    hurry()
+    condition.lock()
+    defer { condition.unlock() }
+    while orders.withLock({ $0.roundsDone < wanted && !$0.isFinished }) { condition.wait() }
+    return !orders.withLock { $0.isFinished }
+  }
+
   // MARK: - On its thread
 
   private func run() {
@@ -88,12 +103,13 @@ final class LogDrain: Sendable {
     while true {
       // Read before the buffers are emptied: a stop closes them first, so that this round is then the last.
       let isLast = orders.withLock { $0.stopBy != nil }
-      if orders.withLock({ take(&$0.reopen) }) { reopenOutput() }
+      let isReopening = orders.withLock { take(&$0.reopen) }
       var wroteAll = true
       let found = output.withLock { output in
         report(&reported, &output)
         let found = buffers.takeAll(&spare) { wroteAll = write($0, &output) && wroteAll }
         if isLast { report(&reported, &output) }
+        if isReopening, let error = output.reopen() { fail(error) }
         return found
       }
       if isLast {
@@ -104,6 +120,8 @@ final class LogDrain: Sendable {
         hurry()
         return
       }
+      orders.withLock { $0.roundsDone += 1 }
+      hurry()
       pause(foundNothing: !found)
     }
   }
@@ -123,15 +141,11 @@ final class LogDrain: Sendable {
     condition.unlock()
   }
 
-  private var hasOrders: Bool { orders.withLock { $0.reopen || $0.stopBy != nil } }
+  private var hasOrders: Bool { orders.withLock { $0.reopen || $0.stopBy != nil || $0.roundsDone < $0.roundsWanted } }
 
   private func take(_ flag: inout Bool) -> Bool {
     defer { flag = false }
     return flag
-  }
-
-  private func reopenOutput() {
-    if let error = output.withLock({ $0.reopen() }) { fail(error) }
   }
 
   private func fail(_ error: SystemError) { orders.withLock { $0.lastError = "\(error)" } }

@@ -87,6 +87,9 @@ public final class LogWriter: LogSink {
   /// The last error of the output: the call and the system's words.
   public var lastError: String? { drain.lastError }
 
+  /// Waits until what was appended or ordered before has been done. False after the stop.
+  func awaitRound() -> Bool { drain.awaitRound() }
+
   /// Writes what waits and ends the thread. Blocks the calling thread for at most `limit`: not to be called on a loop.
   ///
   /// - Returns: `false` when the output did not take everything in time; the rest is lost.
