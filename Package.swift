@@ -43,7 +43,7 @@ let package = Package(
       name: "TransportsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim"],
       swiftSettings: settings),
     .testTarget(
-      name: "ExampleAppTests", dependencies: ["ExampleApp", "Pipeline", "Middlewares", "Transports"],
+      name: "ExampleAppTests", dependencies: ["ExampleApp", "Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
       swiftSettings: settings),
   ]
 )
