@@ -139,7 +139,8 @@ class App:
         def listening():
             if self.process.poll() is not None:
                 raise AssertionError(f"ExampleApp ended with {self.process.returncode}: {self.errors().strip()[-500:]}")
-            return port in listening_ports(host)
+            # It says so once it hears signals, too.
+            return port in listening_ports(host) and "listen" in self.errors() + self.output()
         eventually(listening, f"ExampleApp listens on {address(host, port)}", 20)
 
     @property

@@ -1,5 +1,7 @@
 """Start, stop and mistakes: drain, an address in use, settings errors, the demo as it is printed."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -49,7 +51,8 @@ def sigint_ends_an_idle_app_at_once_with_status_0(scope):
     origin = scope.keep(Origin(echo))
     app, port = scope.relay(origin.address)
     app.terminate(signal.SIGINT)
-    assert app.wait(3) == 0
+    status = app.wait(3)
+    assert status == 0, f"status {status}"
 
 
 @test
@@ -165,18 +168,29 @@ def a_password_on_the_command_line_is_warned_of_and_never_printed(scope):
     assert PASSWORD not in app.errors() + app.output()
 
 
+def scrypt(password):
+    """A hash as the user file has it."""
+    salt = os.urandom(16)
+    key = hashlib.scrypt(password.encode(), salt=salt, n=1 << 14, r=8, p=1, dklen=32)
+    salt, key = (base64.b64encode(part).decode().rstrip("=") for part in (salt, key))
+    return f"$scrypt$ln=14,r=8,p=1${salt}${key}"
+
+
 @test
 def users_come_from_a_file(scope):
     origin = scope.keep(Origin(echo))
     path = scope.path("users")
     with open(path, "w") as file:
-        file.write(f"{USER}:{PASSWORD}\n")
+        file.write(f"# the only one\n{USER}:{scrypt(PASSWORD)}\n")
     os.chmod(path, 0o600)
     _, port = scope.socks5("--users", path, user=None)
     tunnel, reply = socks5_connect(port, origin.address)
     assert reply == 0
     ping(tunnel)
     tunnel.close()
+    os.chmod(path, 0o644)
+    readable = scope.app("socks5", "--listen", "127.0.0.1:0", "--users", path)
+    assert readable.wait(10) != 0 and "0600" in readable.errors() and one_sentence(readable.errors()), readable.errors()
 
 
 @test
@@ -245,7 +259,7 @@ def out_of_descriptors_is_said_once_and_passes(scope):
     app = scope.app("relay", "--listen", f"127.0.0.1:{port}", "--to", address(*origin.address), "--workers", "1",
                     ready=[("127.0.0.1", port)], limits=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
     held = [connect(port) for _ in range(60)]
-    eventually(lambda: "descriptors" in app.errors().lower() or "emfile" in app.errors().lower(), "it is said")
+    eventually(lambda: "Too many open files" in app.errors(), "it is said")
     for connection in held:
         connection.close()
 
@@ -259,8 +273,9 @@ def out_of_descriptors_is_said_once_and_passes(scope):
             return False
 
     eventually(served, "accepting again", 20)
-    said = [line for line in app.errors().splitlines() if "descriptors" in line.lower() or "emfile" in line.lower()]
-    assert len(said) <= 3, f"said {len(said)} times"
+    # Once for each time that it runs out: the clients come and go in two or three waves.
+    assert app.errors().count("Too many open files") <= 3, app.errors()
+    assert "goes on" in app.errors(), app.errors()
 
 
 @test
@@ -289,7 +304,10 @@ def every_curl_line_that_the_demo_prints_works(scope):
     printed = eventually(lambda: re.findall(r"^\s*\$?\s*(curl .*)$", app.output() + "\n" + app.errors(), re.MULTILINE), "curl lines")
     for line in printed:
         status, output, errors = run(["bash", "-c", line.replace("curl ", "curl -sS --max-time 15 ", 1)])
-        assert status == 0 and output, f"{line}: status {status}: {errors}"
+        if "# refused" in line:
+            assert status == 97 and not output, f"{line}: status {status}: {output}"
+        else:
+            assert status == 0 and output, f"{line}: status {status}: {errors}"
     assert any("socks5://fierceRabbit:secretThicket@localhost:8001" in line for line in printed), printed
     public = {port for port in (8001, 9000) if wildcard(port)}
     assert not public, f"the demo listens beyond loopback on {public}"

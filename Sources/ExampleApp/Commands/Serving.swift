@@ -9,8 +9,7 @@ func serve(
   _ app: some Proxy, _ settings: ServiceSettings, log: LogWriter, onListening: ([ListenerInfo]) throws -> Void
 ) async throws -> Int32 {
   let server = try Server(app, options: settings.server)
-  try onListening(server.listeners)
-  let report = try await server.runUntilTerminated()
+  let report = try await server.runUntilTerminated { try onListening(server.listeners) }
   if !log.stop(within: .seconds(2)) {
     printError("the access log could not be written to its end: \(log.lastError ?? "its reader does not take it")")
   }

@@ -5,7 +5,8 @@ internal import Synchronization
 /// SIGTERM and SIGINT, turned into calls on a loop.
 ///
 /// A handler may do next to nothing, so it writes a byte into a pipe, and a loop watches the other end. One at a time
-/// in a process: signals are the process's.
+/// in a process: signals are the process's. They are taken from the start: one that arrives before the loop watches waits in
+/// the pipe.
 final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
   // Sound as Sendable: what changes is used on the loop's thread alone, the rest is set before the watch begins.
 
@@ -24,18 +25,28 @@ final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
     guard shim_pipe(&ends) == 0 else { throw SystemError("pipe", errno) }
     readEnd = ends[0]
     writeEnd = ends[1]
+    take()
   }
 
   deinit {
+    // Given back already, unless no loop ever watched.
+    giveBack()
     close(readEnd)
     close(writeEnd)
   }
 
-  /// Takes the signals. On the loop.
-  func start(on loop: Loop) {
+  /// Hears of the signals. On the loop.
+  func start(on loop: Loop) { _ = loop.watch(readEnd, .connection, self) }
+
+  /// Gives the signals back to whoever had them. On the loop.
+  func stop(on loop: Loop) {
+    giveBack()
+    loop.unwatch(readEnd)
+  }
+
+  private func take() {
     let taken = signalPipe.compareExchange(expected: -1, desired: writeEnd, ordering: .sequentiallyConsistent).exchanged
     precondition(taken, "one server of a process can take its signals")
-    _ = loop.watch(readEnd, .connection, self)
     for signal in Self.signals {
       var action = sigaction()
       var old = sigaction()
@@ -46,12 +57,11 @@ final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
     }
   }
 
-  /// Gives the signals back to whoever had them. On the loop.
-  func stop(on loop: Loop) {
+  private func giveBack() {
+    guard !before.isEmpty else { return }
     for (signal, var old) in zip(Self.signals, before) { sigaction(signal, &old, nil) }
     before = []
     signalPipe.store(-1, ordering: .sequentiallyConsistent)
-    loop.unwatch(readEnd)
   }
 
   func becameReady(_ readiness: Readiness) {

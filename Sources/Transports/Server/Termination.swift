@@ -6,14 +6,17 @@ extension Server {
   ///
   /// One server of a process at a time can do so: signals are the process's.
   ///
-  /// - Throws: ``ConfigurationError``.
-  public func runUntilTerminated() async throws -> StopReport {
+  /// - Parameter announce: called when the signals are taken, before the first connection is served: the place to say that the
+  ///   server is there, so that whoever reads it may stop it at once.
+  /// - Throws: ``ConfigurationError``, and what `announce` throws.
+  public func runUntilTerminated(announcing announce: () throws -> Void = {}) async throws -> StopReport {
     let signals: TerminationSignals
     do {
       signals = try TerminationSignals { [self] in stop() }
     } catch {
       throw ConfigurationError(messages: ["signals cannot be received: \(error)"])
     }
+    try announce()
     return try await run(taking: signals)
   }
 }
