@@ -30,7 +30,7 @@ struct RunningServer: Sendable {
 /// ```
 @discardableResult
 func withServer(
-  options edit: (inout ServerOptions) -> Void = { _ in }, @ProxyBuilder _ app: () -> some Proxy,
+  options edit: (inout ServerOptions) -> Void = { _ in }, @ProxyBuilder app: () -> some Proxy,
   body: (RunningServer) async throws -> Void
 ) async throws -> StopReport {
   let log = Mailbox<LogLine>()
@@ -75,6 +75,10 @@ final class TestOrigin: @unchecked Sendable {
       }
     }
     pthread_detach(accepting)
+  }
+
+  deinit {
+    if case .unix(let path) = address { unlink(path) }
   }
 
   /// Sends back what comes, and finishes when the other side has.
