@@ -23,7 +23,10 @@ import Testing
   @Test func oneMoreConnectionWaitsUntilOneEnds() async throws {
     let origin = try greeter()
     try await withServer {
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("\(origin.address)") }.maxConnections(2)
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("\(origin.address)")
+      }.maxConnections(2)
     } body: { server in
       let proxy = server.address()
       let first = try await connect(proxy)
@@ -51,8 +54,14 @@ import Testing
   @Test func theLimitOfTheServerCountsAllListeners() async throws {
     let origin = try greeter()
     try await withServer(options: { $0.maxConnections = 1 }) {
-      Listener(.tcp, on: "127.0.0.1:0", name: "a") {} to: { Upstream("\(origin.address)") }
-      Listener(.tcp, on: "127.0.0.1:0", name: "b") {} to: { Upstream("\(origin.address)") }
+      Listener(.tcp, on: "127.0.0.1:0", name: "a") {
+      } to: {
+        Upstream("\(origin.address)")
+      }
+      Listener(.tcp, on: "127.0.0.1:0", name: "b") {
+      } to: {
+        Upstream("\(origin.address)")
+      }
     } body: { server in
       let first = try await connect(server.address("a"))
       #expect(try await isServed(first))
@@ -68,7 +77,10 @@ import Testing
     let origin = try greeter()
     var waiting: BlockingPeer?
     try await withServer {
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("\(origin.address)") }.maxConnections(1)
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("\(origin.address)")
+      }.maxConnections(1)
     } body: { server in
       let first = try await connect(server.address())
       #expect(try await isServed(first))

@@ -18,10 +18,18 @@ import Testing
 
   @Test(arguments: ["127.0.0.1:0", "[::1]:0"]) func aSecondStartFindsTheAddressInUse(listen: String) async throws {
     try await withServer {
-      Listener(.socks5, on: listen) {} to: { Direct() }
+      Listener(.socks5, on: listen) {
+      } to: {
+        Direct()
+      }
     } body: { server in
       let address = server.address()
-      let second = start { Listener(.socks5, on: "\(address)", name: "second") {} to: { Direct() } }
+      let second = start {
+        Listener(.socks5, on: "\(address)", name: "second") {
+        } to: {
+          Direct()
+        }
+      }
       #expect(second == "second: address in use: \(address)")
     }
   }
@@ -29,30 +37,69 @@ import Testing
   @Test func aUnixSocketThatAnswersIsInUse() async throws {
     let path = "unix:/tmp/sluice-\(UInt64.random(in: 0 ... .max)).sock"
     try await withServer {
-      Listener(.socks5, on: path) {} to: { Direct() }
+      Listener(.socks5, on: path) {
+      } to: {
+        Direct()
+      }
     } body: { _ in
-      #expect(start { Listener(.socks5, on: path) {} to: { Direct() } } == "socks5: address in use: \(path)")
+      #expect(
+        start {
+          Listener(.socks5, on: path) {
+          } to: {
+            Direct()
+          }
+        } == "socks5: address in use: \(path)")
     }
-    #expect(start { Listener(.socks5, on: path) {} to: { Direct() } } == "started")
+    #expect(
+      start {
+        Listener(.socks5, on: path) {
+        } to: {
+          Direct()
+        }
+      } == "started")
   }
 
   @Test func eitherEveryAddressIsBoundOrNone() throws {
     let taken = try BlockingOrigin()
     let free = try BlockingOrigin().address
     let failure = start {
-      Listener(.socks5, on: "\(free)", name: "first") {} to: { Direct() }
-      Listener(.tcp, on: "\(taken.address)", name: "second") {} to: { Upstream("127.0.0.1:9") }
+      Listener(.socks5, on: "\(free)", name: "first") {
+      } to: {
+        Direct()
+      }
+      Listener(.tcp, on: "\(taken.address)", name: "second") {
+      } to: {
+        Upstream("127.0.0.1:9")
+      }
     }
     #expect(failure == "second: address in use: \(taken.address)")
-    #expect(start { Listener(.socks5, on: "\(free)") {} to: { Direct() } } == "started")
+    #expect(
+      start {
+        Listener(.socks5, on: "\(free)") {
+        } to: {
+          Direct()
+        }
+      } == "started")
   }
 
   @Test func everyMistakeIsSaidAtOnce() {
     let failure = start {
-      Listener(.socks5, on: "8001", name: "a") {} to: { Direct() }
-      Listener(.tcp, on: "127.0.0.1:0", name: "b") {} to: { Direct() }
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("nowhere") }.maxConnections(0)
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("127.0.0.1:0") }
+      Listener(.socks5, on: "8001", name: "a") {
+      } to: {
+        Direct()
+      }
+      Listener(.tcp, on: "127.0.0.1:0", name: "b") {
+      } to: {
+        Direct()
+      }
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("nowhere")
+      }.maxConnections(0)
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("127.0.0.1:0")
+      }
     }
     #expect(
       failure == """
@@ -69,7 +116,12 @@ import Testing
     options.workers = 0
     options.maxConnections = 0
     options.grace = .seconds(-1)
-    let failure = start(options: options) { Listener(.socks5, on: "127.0.0.1:0") {} to: { Direct() } }
+    let failure = start(options: options) {
+      Listener(.socks5, on: "127.0.0.1:0") {
+      } to: {
+        Direct()
+      }
+    }
     #expect(
       failure == """
         workers: 0; allowed are 1...1024
@@ -80,8 +132,14 @@ import Testing
 
   @Test func aTransportThatNobodyServesIsRefused() {
     let failure = start {
-      Listener(TransportKind<TCPExchange>("tcp"), on: "127.0.0.1:0") {} to: { Upstream("127.0.0.1:9") }
-      Listener(TransportKind<Telegraph>("telegraph"), on: "127.0.0.1:0", name: "wire") {} to: { Silence() }
+      Listener(TransportKind<TCPExchange>("tcp"), on: "127.0.0.1:0") {
+      } to: {
+        Upstream("127.0.0.1:9")
+      }
+      Listener(TransportKind<Telegraph>("telegraph"), on: "127.0.0.1:0", name: "wire") {
+      } to: {
+        Silence()
+      }
     }
     #expect(failure == "wire: the transport \"telegraph\" is not served here: use .tcp or .socks5")
   }
@@ -96,9 +154,18 @@ import Testing
 
   @Test func listenersWithoutANameAreToldApart() async throws {
     try await withServer {
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("127.0.0.1:9") }
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("127.0.0.1:9") }
-      Listener(.socks5, on: "127.0.0.1:0", name: "front") {} to: { Direct() }
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("127.0.0.1:9")
+      }
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("127.0.0.1:9")
+      }
+      Listener(.socks5, on: "127.0.0.1:0", name: "front") {
+      } to: {
+        Direct()
+      }
     } body: { server in
       #expect(server.server.listeners.map(\.name) == ["tcp", "tcp-2", "front"])
       #expect(server.server.listeners.map(\.transport) == ["tcp", "tcp", "socks5"])

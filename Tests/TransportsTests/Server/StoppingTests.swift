@@ -36,7 +36,10 @@ private final class Flag: Sendable {
     options.grace = grace
     options.log = { _, _ in }
     let server = try Server(
-      Listener(.socks5, on: "127.0.0.1:0", name: "front") {} to: { Direct() }, options: options)
+      Listener(.socks5, on: "127.0.0.1:0", name: "front") {
+      } to: {
+        Direct()
+      }, options: options)
     let running = Task { try await signals ? server.runUntilTerminated() : server.run() }
     do {
       try await body(server, server.listeners[0].address)

@@ -191,7 +191,10 @@ import Testing
       _ = try peer.receiveToEnd()
     }
     try await withServer {
-      Listener(.tcp, on: "127.0.0.1:0") {} to: { Upstream("\(origin.address)") }.idleTimeout(.milliseconds(50))
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("\(origin.address)")
+      }.idleTimeout(.milliseconds(50))
     } body: { server in
       let proxy = server.address()
       let received = try await onThread { try BlockingPeer.connect(proxy).receiveToEnd() }

@@ -7,7 +7,10 @@ import Testing
   @Test func aFixedUpstreamServesSOCKS5WhateverItsClientsAskFor() async throws {
     let origin = try TestOrigin.echo()
     try await withServer {
-      Listener(.socks5, on: "127.0.0.1:0") {} to: { Upstream("\(origin.address)") }
+      Listener(.socks5, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("\(origin.address)")
+      }
     } body: { server in
       let proxy = server.address()
       try await onThread {
@@ -24,7 +27,10 @@ import Testing
     let dialled = Mailbox<Bool>()
     let origin = try TestOrigin { _ in dialled.put(true) }
     try await withServer {
-      Listener(.socks5, on: "127.0.0.1:0") {} to: { Upstream("\(origin.address)") }
+      Listener(.socks5, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("\(origin.address)")
+      }
     } body: { server in
       let proxy = server.address()
       try await onThread {
@@ -48,7 +54,10 @@ import Testing
   @Test func directRefusesPrivateAddressesOnAPublicListener() async throws {
     let origin = try TestOrigin.echo()
     try await withServer {
-      Listener(.socks5, on: "0.0.0.0:0") {} to: { Direct() }
+      Listener(.socks5, on: "0.0.0.0:0") {
+      } to: {
+        Direct()
+      }
     } body: { server in
       guard case .ip(_, let port) = server.address() else { return }
       try await onThread {
@@ -71,7 +80,11 @@ import Testing
     }
     let origin = try TestOrigin.echo()
     try await withServer {
-      Listener(.socks5, on: "127.0.0.1:0") { Approve(address: origin.address) } to: { Direct() }
+      Listener(.socks5, on: "127.0.0.1:0") {
+        Approve(address: origin.address)
+      } to: {
+        Direct()
+      }
     } body: { server in
       let proxy = server.address()
       try await onThread {
