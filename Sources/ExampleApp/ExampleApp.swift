@@ -52,7 +52,7 @@ func printError(_ line: String) {
 
 /// Writes text to standard output at once, in order with the access log, which has no buffer of the C library.
 func printNow(_ text: String) {
-  var text = text + "\n"
+  var text = text.hasSuffix("\n") ? text : text + "\n"
   // A standard output that is closed has nobody to tell.
   text.withUTF8 { _ = write(STDOUT_FILENO, $0.baseAddress, $0.count) }
 }

@@ -26,8 +26,13 @@ struct DemoCommand: Command {
     let gateway = Gateway(
       socks5: both(8001), tcp: both(9000), upstream: "127.0.0.1:8082", users: users, log: log, settings: settings)
     let app = Proxies([gateway.body, origins])
+    // The chains of 127.0.0.1 and of ::1 are the same: one drawing is enough.
+    var drawn = gateway
+    drawn.socks5.removeLast(drawn.socks5.count - 1)
+    drawn.tcp.removeLast(drawn.tcp.count - 1)
+    let plan = try Plan(of: drawn.body).drawn(as: .text)
     return try await serve(app, settings, log: log) { listening in
-      printNow(introduction(listening, plans: try drawn(gateway.body)))
+      printNow(introduction(listening, plan: plan))
     }
   }
 
@@ -53,14 +58,14 @@ struct DemoCommand: Command {
     return hasIPv6Loopback ? [v4, .ip(.loopbackV6, port: port)] : [v4]
   }
 
-  private func introduction(_ listening: [ListenerInfo], plans: String) -> String {
+  private func introduction(_ listening: [ListenerInfo], plan: String) -> String {
     let width = listening.map(\.name.count).max() ?? 0
     let table = listening.map { "  \($0.name.padding(to: width))  \($0.transport) on \($0.address)" }
     return """
       Sluice demo. It listens on this machine only:
       \(table.joined(separator: "\n"))
 
-      \(plans)
+      \(plan)
       Try, in another terminal:
         curl --socks5 socks5://\(Self.user):\(Self.password)@localhost:8001 http://localhost:8081/
         curl --socks5-hostname \(Self.user):\(Self.password)@localhost:8001 http://localhost:8081/hello

@@ -14,14 +14,10 @@ struct GraphCommand: Command {
     "ExampleApp graph", "ExampleApp graph --format mermaid", "ExampleApp graph --format dot | dot -Tsvg > chains.svg",
   ]
 
-  enum Format: String {
-    case text, mermaid, dot
-  }
-
-  let format: Format
+  let format: Plan.Format
 
   init(_ flags: ParsedFlags) throws {
-    format = try flags.parsed("format", allowed: "text, mermaid or dot", Format.init(rawValue:)) ?? .text
+    format = try flags.parsed("format", allowed: "text, mermaid or dot", Plan.Format.init(rawValue:)) ?? .text
   }
 
   func run() async throws -> Int32 {
@@ -29,7 +25,7 @@ struct GraphCommand: Command {
     let gateway = Gateway(
       socks5: [.ip(.loopbackV4, port: 8001)], tcp: [.ip(.loopbackV4, port: 9000)], upstream: "127.0.0.1:8082",
       users: try UserTable(verifier: Scrypt()), log: settings.makeLog(), settings: settings)
-    print(try drawn(gateway.body, as: format))
+    printNow(try Plan(of: gateway.body).drawn(as: format))
     return 0
   }
 }

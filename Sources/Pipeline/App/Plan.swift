@@ -72,3 +72,24 @@ extension Plan.Node {
     return text
   }
 }
+
+extension Plan {
+  /// What an app would run, placed and validated; nothing listens.
+  ///
+  /// - Throws: ``ConfigurationError`` when a chain cannot run.
+  public init(of proxy: some Proxy) throws {
+    var visitor = PlannedServices()
+    try proxy.accept(&visitor)
+    self.init(visitor.services)
+  }
+}
+
+private struct PlannedServices: ListenerVisitor {
+  var services: [any Serving] = []
+
+  mutating func visit<Carrier: TransportExchange, Program: ChainElement>(
+    _ listener: Listener<Carrier, Program>
+  ) throws where Program.Carrier == Carrier, Program.Needs: MetByNothing {
+    services.append(try Service(listener, shards: 1, counting: .off))
+  }
+}
