@@ -33,9 +33,15 @@ let package = Package(
     .executableTarget(
       name: "ExampleApp", dependencies: ["Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
       swiftSettings: settings),
-    .testTarget(name: "PipelineTests", dependencies: ["Pipeline", "PipelineTesting"], swiftSettings: settings),
+    // For tests only: counts allocations; asks the compiler about wrong programs.
+    .target(name: "CMallocCount", path: "Tests/Support/CMallocCount"),
+    .target(name: "CompilerChecks", path: "Tests/Support/CompilerChecks", swiftSettings: settings),
     .testTarget(
-      name: "MiddlewaresTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares"], swiftSettings: settings),
+      name: "PipelineTests", dependencies: ["Pipeline", "PipelineTesting", "CMallocCount", "CompilerChecks"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "MiddlewaresTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "CompilerChecks"],
+      swiftSettings: settings),
     .testTarget(
       name: "ScryptPasswordsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "ScryptPasswords"],
       swiftSettings: settings),

@@ -3,8 +3,7 @@ internal import Synchronization
 /// Runs the background tasks of a whole app: ``Component/run(_:)`` once per state object, however many listeners and chains
 /// share it.
 ///
-/// A task that throws is logged and started again after a backoff; one that returns is done. They run on the global pool,
-/// never on a loop.
+/// A task that throws is logged and started again after a backoff; one that returns is done.
 public final class Supervisor: Sendable {
   private struct Key: Hashable {
     let object: ObjectIdentifier
@@ -20,58 +19,56 @@ public final class Supervisor: Sendable {
 
   private struct Jobs {
     var running: [Key: Job] = [:]
-    var isShutDown = false
+    /// Cancelled, and perhaps not over yet.
+    var ending: [Task<Void, Never>] = []
+    var isStopped = false
   }
 
   private let services: any BackgroundServices
+  private let executor: (any TaskExecutor)?
   private let jobs = Mutex(Jobs())
 
-  public init(_ services: any BackgroundServices) { self.services = services }
+  /// - Parameter executor: where the tasks run; `nil`: the global pool.
+  public init(_ services: any BackgroundServices, on executor: (any TaskExecutor)? = nil) {
+    self.services = services
+    self.executor = executor
+  }
 
-  /// Starts what is placed here and does not run yet. Call it for the first configuration, and for a new one before it
-  /// serves.
-  public func start(_ placements: [Placement]) {
-    for placement in placements {
-      for (index, entry) in placement.entries.enumerated() {
-        let key = Self.key(entry, index, placement)
-        jobs.withLock { jobs in
-          guard !jobs.isShutDown, jobs.running[key] == nil else { return }
-          jobs.running[key] = Job(
-            component: entry.component, placement: placement.identity,
-            task: start(entry.component, entry.qualifiedName))
+  /// Makes what is placed here the components whose tasks run: those that run already go on, those that are placed no more
+  /// are cancelled, the rest begin.
+  public func supervise(_ placements: [Placement]) {
+    jobs.withLock { jobs in
+      guard !jobs.isStopped else { return }
+      var old = jobs.running
+      jobs.running = [:]
+      for placement in placements {
+        for (index, entry) in placement.entries.enumerated() {
+          let key = Self.key(entry, index, placement)
+          if jobs.running[key] != nil { continue }
+          jobs.running[key] =
+            old.removeValue(forKey: key)
+            ?? Job(
+              component: entry.component, placement: placement.identity,
+              task: start(entry.component, entry.qualifiedName))
         }
       }
+      for job in old.values { job.task.cancel() }
+      jobs.ending += old.values.map(\.task)
     }
   }
 
-  /// Cancels what is not placed here, and waits until it has ended. Call it after a reload, when the old configuration has
-  /// drained.
-  public func keepOnly(_ placements: [Placement]) async {
-    var wanted: Set<Key> = []
-    for placement in placements {
-      for (index, entry) in placement.entries.enumerated() { wanted.insert(Self.key(entry, index, placement)) }
-    }
-    let dropped = jobs.withLock { jobs in
-      let dropped = jobs.running.filter { !wanted.contains($0.key) }.map(\.value.task)
-      jobs.running = jobs.running.filter { wanted.contains($0.key) }
-      return dropped
-    }
-    await end(dropped)
-  }
-
-  /// Cancels everything, and waits until it has ended. Call it after the drain.
-  public func shutDown() async {
+  /// Cancels everything, and waits until it has ended. Call it after the drain; nothing starts after that.
+  public func stop() async {
     let all = jobs.withLock { jobs in
-      defer { jobs.running = [:] }
-      jobs.isShutDown = true
-      return jobs.running.values.map(\.task)
+      defer {
+        jobs.running = [:]
+        jobs.ending = []
+      }
+      jobs.isStopped = true
+      for job in jobs.running.values { job.task.cancel() }
+      return jobs.ending + jobs.running.values.map(\.task)
     }
-    await end(all)
-  }
-
-  private func end(_ tasks: [Task<Void, Never>]) async {
-    for task in tasks { task.cancel() }
-    for task in tasks { await task.value }
+    for task in all { await task.value }
   }
 
   private static func key(_ entry: Placement.Entry, _ index: Int, _ placement: Placement) -> Key {
@@ -81,7 +78,7 @@ public final class Supervisor: Sendable {
 
   private func start(_ component: any Component, _ name: String) -> Task<Void, Never> {
     let services = services
-    return Task {
+    return Task(executorPreference: executor) {
       var backoff = Backoff()
       while !Task.isCancelled {
         let began = services.now

@@ -34,6 +34,18 @@ extension Composing {
     fatalError("unavailable")
   }
 
+  // The same sentence for an `if`/`else` itself, which the overload above and the one for unequal branches both take.
+  @available(
+    *, unavailable,
+    message:
+      "the branches of this `if`/`else` need different identities: use one `if` for each, or make every branch ask for the same identity type"
+  )
+  public static func buildPartialBlock<A: ChainElement, P: ChainElement, Q: ChainElement>(
+    accumulated a: A, next b: Either<P, Q>
+  ) -> Refused<Carrier, A.Gives> where P.Carrier == Q.Carrier, P.Gives == Q.Gives {
+    fatalError("unavailable")
+  }
+
   @available(
     *, unavailable,
     message:

@@ -80,6 +80,7 @@ struct RouteMatcher: Sendable {
   private func matchesPath(_ exchange: HTTPExchange) throws -> Bool {
     let range = exchange.request.pathRange
     let target = exchange.request.targetBytes
+    try refuseDotSegments(target.span.extracting(range))
     var matched = 0
     var begin = range.lowerBound
     while begin < range.upperBound {
@@ -87,11 +88,10 @@ struct RouteMatcher: Sendable {
       while end < range.upperBound, target[end] != UInt8(ascii: "/") { end += 1 }
       if end > begin {
         let segment = target.span.extracting(begin..<end)
-        if try isDotSegment(segment) { throw Rejection(.malformed, detail: "the path has dot segments") }
         if matched < segments.count {
           switch segments[matched] {
           case .literal(let expected):
-            guard try percentDecoded(segment, equals: expected) else { return false }
+            guard percentDecoded(segment, equals: expected) else { return false }
           case .parameter(let name):
             exchange.captures.append(name, begin..<end, of: target)
           }
@@ -146,6 +146,25 @@ extension HTTPExchange {
   public final func pathParameter(_ name: String) -> String? { captures[name] }
 }
 
+/// Looks at the whole path, whatever a route matches of it: `/x/../admin` may be `/admin` to an upstream.
+private func refuseDotSegments(_ path: borrowing Span<UInt8>) throws {
+  var needsCheck = false
+  for i in 0..<path.count
+  where path[i] == UInt8(ascii: "%") || (path[i] == UInt8(ascii: ".") && i > 0 && path[i - 1] == UInt8(ascii: "/")) {
+    needsCheck = true
+  }
+  guard needsCheck else { return }
+  var begin = 0
+  while begin < path.count {
+    var end = begin
+    while end < path.count, path[end] != UInt8(ascii: "/") { end += 1 }
+    if end > begin, try isDotSegment(path.extracting(begin..<end)) {
+      throw Rejection(.malformed, detail: "the path has dot segments")
+    }
+    begin = end + 1
+  }
+}
+
 private func isDotSegment(_ segment: borrowing Span<UInt8>) throws -> Bool {
   var length = 0
   var onlyDots = true
@@ -161,7 +180,7 @@ private func isDotSegment(_ segment: borrowing Span<UInt8>) throws -> Bool {
   return onlyDots && length <= 2
 }
 
-private func percentDecoded(_ segment: borrowing Span<UInt8>, equals expected: [UInt8]) throws -> Bool {
+private func percentDecoded(_ segment: borrowing Span<UInt8>, equals expected: [UInt8]) -> Bool {
   var i = 0
   var equal = true
   forEachDecoded(segment) { byte in

@@ -15,7 +15,7 @@ public final class Server: Sendable {
   private struct State {
     var ports: [Port] = []
     var engine: Engine?
-    var background: BackgroundSupervisor?
+    var background: Supervisor?
     var wasRun = false
   }
 
@@ -138,7 +138,7 @@ public final class Server: Sendable {
     } catch {
       throw ConfigurationError(messages: ["the event loops cannot be started: \(error)"])
     }
-    let background = BackgroundSupervisor(ServerBackground(engine), on: engine.loops[0])
+    let background = Supervisor(ServerBackground(engine), on: engine.loops[0])
     state.withLock { state in
       state.engine = engine
       state.background = background
@@ -224,7 +224,7 @@ public final class Server: Sendable {
 
   private func superviseBackground() {
     let (background, services) = state.withLock { ($0.background, $0.ports.map(\.service)) }
-    background?.run(services.flatMap { $0.placement.entries.map(\.component) })
+    background?.supervise(services.map(\.placement))
   }
 
   // MARK: Reload
