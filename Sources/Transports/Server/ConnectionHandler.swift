@@ -9,10 +9,13 @@ protocol ConnectionHandler: AnyObject, Sendable {
   func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async
 }
 
-/// Makes the handler of the transport that a service is written for; `nil` when no transport here has such exchanges.
-func makeHandler(_ service: any Serving, on listener: ListenerInfo) -> (any ConnectionHandler)? {
-  if let service = service as? any Serving<SOCKS5Exchange> { return SOCKS5Handler(service, on: listener) }
-  if let service = service as? any Serving<TCPExchange> { return TCPHandler(service, on: listener) }
+/// Makes the handler for a listener, once its address is known.
+typealias HandlerMaker = @Sendable (ListenerInfo) -> any ConnectionHandler
+
+/// The transport that a service is written for; `nil` when none here has such exchanges.
+func handlerMaker(for service: any Serving) -> HandlerMaker? {
+  if let service = service as? any Serving<SOCKS5Exchange> { return { SOCKS5Handler(service, on: $0) } }
+  if let service = service as? any Serving<TCPExchange> { return { TCPHandler(service, on: $0) } }
   return nil
 }
 

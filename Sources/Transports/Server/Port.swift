@@ -19,34 +19,21 @@ final class Port: Sendable {
   private let state: Mutex<State>
 
   /// Takes over an address that is listened on.
-  ///
-  /// - Throws: `ConfigurationError` when no transport serves such exchanges.
-  init(_ entry: ServicePlan.Entry, on listening: Listening) throws {
+  init(_ entry: ServicePlan.Entry, on listening: Listening) {
     name = entry.name
     limit = ConnectionLimit(entry.service.options.maxConnections)
-    let handler = try Self.handler(entry, at: listening.address)
-    state = Mutex(State(listening: listening, handler: handler, service: entry.service))
-  }
-
-  private static func handler(_ entry: ServicePlan.Entry, at address: SocketAddress) throws -> any ConnectionHandler {
-    let listener = ListenerInfo(
-      name: entry.name, transport: entry.service.placement.problems.transport, address: address,
-      options: entry.service.options)
-    guard let handler = makeHandler(entry.service, on: listener) else {
-      throw ConfigurationError(
-        listener: entry.name,
-        messages: ["the transport \"\(listener.transport)\" is not served here: use .tcp or .socks5"])
-    }
-    return handler
+    state = Mutex(
+      State(listening: listening, handler: entry.handler(at: listening.address), service: entry.service))
   }
 
   var listener: ListenerInfo { state.withLock { $0.handler.listener } }
 
   var service: any Serving { state.withLock { $0.service } }
 
-  /// Begins to accept on every loop.
+  /// Begins to accept on every loop; nothing more if it has already.
   func start(on engine: Engine, total: ConnectionLimit, left: @escaping @Sendable (Int) -> Void) async {
-    let (listening, intakes) = state.withLock { state in
+    let (listening, intakes) = state.withLock { state -> (Listening?, [Intake]) in
+      guard state.intakes.isEmpty else { return (nil, []) }
       state.intakes = engine.loops.map {
         Intake(on: $0, of: engine, limits: [limit, total], handler: state.handler, left: left)
       }
@@ -57,8 +44,8 @@ final class Port: Sendable {
   }
 
   /// Serves new connections by another service; those that are open keep theirs.
-  func replaceService(_ entry: ServicePlan.Entry, on engine: Engine?) async throws {
-    let handler = try Self.handler(entry, at: listener.address)
+  func replaceService(_ entry: ServicePlan.Entry, on engine: Engine?) async {
+    let handler = entry.handler(at: listener.address)
     limit.change(to: entry.service.options.maxConnections)
     let intakes = state.withLock { state in
       state.handler = handler

@@ -14,6 +14,9 @@ internal import Synchronization
 public final class Server: Sendable {
   private struct State {
     var ports: [Port] = []
+    /// Ports that a reload has removed: their connections may still be open.
+    var retired: [Port] = []
+    var isReloading = false
     var engine: Engine?
     var background: Supervisor?
     var wasRun = false
@@ -58,7 +61,7 @@ public final class Server: Sendable {
         } catch {
           throw ConfigurationError(listener: entry.name, messages: ["\(error)"])
         }
-        ports.append(try Port(entry, on: listening))
+        ports.append(Port(entry, on: listening))
       }
     } catch {
       for port in ports { port.release() }
@@ -148,8 +151,8 @@ public final class Server: Sendable {
 
   private func serve(on engine: Engine, _ signals: TerminationSignals?) async -> StopReport {
     await engine.loops[0].run { signals?.start(on: $0) }
-    for port in state.withLock({ $0.ports }) { await start(port, on: engine) }
     superviseBackground()
+    for port in state.withLock({ $0.ports }) { await start(port, on: engine) }
     var lifecycle = ServerLifecycle()
     var report = StopReport()
     let alarm = Alarm(on: engine.loops[0])
@@ -180,7 +183,8 @@ public final class Server: Sendable {
       return state.background
     }
     await background?.stop()
-    report.listeners = state.withLock { $0.ports }.map(\.stopReport)
+    let (ports, retired) = state.withLock { ($0.ports, $0.retired) }
+    report.listeners = ports.map(\.stopReport) + retired.map(\.stopReport).filter { $0.cut > 0 }
     await engine.stopped()
     options.log(.notice, "stopped: \(report)")
     for exchange in report.cutExchanges { options.log(.notice, "cut: \(exchange)") }
@@ -218,7 +222,7 @@ public final class Server: Sendable {
       reports += loopReports
       counts.merge(loopCounts, uniquingKeysWith: +)
     }
-    for port in state.withLock({ $0.ports }) { port.addCut(counts[port.name] ?? 0) }
+    for port in state.withLock({ $0.ports + $0.retired }) { port.addCut(counts[port.name] ?? 0) }
     return Array(reports.prefix(ExchangeReport.limit))
   }
 
@@ -234,29 +238,44 @@ public final class Server: Sendable {
   ///
   /// A listener is the same if name and address are. One that is new is bound, one that is gone accepts no more.
   ///
-  /// - Throws: ``ConfigurationError``; then nothing has changed.
+  /// - Throws: ``ConfigurationError``; then nothing has changed. Also while another reload is under way, or the server is
+  ///   stopping.
   public func reload(_ proxy: some Proxy) async throws {
+    let isFree = state.withLock { state in
+      defer { state.isReloading = true }
+      return !state.isReloading
+    }
+    guard isFree else { throw ConfigurationError(messages: ["another reload is under way"]) }
+    defer { state.withLock { $0.isReloading = false } }
+    guard !isEnding.load(ordering: .sequentiallyConsistent) else {
+      throw ConfigurationError(messages: ["the server is stopping"])
+    }
     let (ports, engine) = state.withLock { ($0.ports, $0.engine) }
     let old = Dictionary(uniqueKeysWithValues: ports.map { ($0.name, $0) })
     let plan = try ServicePlan(
       proxy, shards: shards, counting: options.counting, replacing: old.mapValues { $0.service.placement })
-    func keeps(_ entry: ServicePlan.Entry) -> Port? {
+    func kept(_ entry: ServicePlan.Entry) -> Port? {
       old[entry.name].flatMap { $0.isBound(to: entry.address) ? $0 : nil }
     }
-    let added = try Self.bind(plan.entries.filter { keeps($0) == nil }, shards: shards)
+    // The last step that may fail.
+    let added = try Self.bind(plan.entries.filter { kept($0) == nil }, shards: shards)
     var next: [Port] = []
     for entry in plan.entries {
-      if let port = keeps(entry) {
-        try await port.replaceService(entry, on: engine)
+      if let port = kept(entry) {
+        await port.replaceService(entry, on: engine)
         next.append(port)
       } else if let port = added.first(where: { $0.name == entry.name }) {
-        if let engine { await start(port, on: engine) }
         next.append(port)
       }
     }
-    state.withLock { $0.ports = next }
-    for port in ports where !next.contains(where: { $0 === port }) { await port.stopAccepting(on: engine) }
+    let removed = ports.filter { port in !next.contains { $0 === port } }
+    state.withLock { state in
+      state.ports = next
+      state.retired = state.retired.filter { $0.limit.count > 0 } + removed
+    }
     superviseBackground()
+    if let engine { for port in added { await start(port, on: engine) } }
+    for port in removed { await port.stopAccepting(on: engine) }
   }
 }
 

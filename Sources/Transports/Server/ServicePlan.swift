@@ -6,6 +6,14 @@ struct ServicePlan: ListenerVisitor {
     var name: String
     var address: SocketAddress
     var service: any Serving
+    var makeHandler: HandlerMaker
+
+    /// What connections of this listener are served by, on the address that was bound.
+    func handler(at address: SocketAddress) -> any ConnectionHandler {
+      makeHandler(
+        ListenerInfo(
+          name: name, transport: service.placement.problems.transport, address: address, options: service.options))
+    }
   }
 
   private(set) var entries: [Entry] = []
@@ -40,7 +48,11 @@ struct ServicePlan: ListenerVisitor {
     }
     do {
       let service = try Service(listener, shards: shards, counting: counting, replacing: replaced[name])
-      entries.append(Entry(name: name, address: address, service: service))
+      guard let maker = handlerMaker(for: service) else {
+        problems.append("\(name): the transport \"\(Carrier.transport)\" is not served here: use .tcp or .socks5")
+        return
+      }
+      entries.append(Entry(name: name, address: address, service: service, makeHandler: maker))
     } catch let error as ConfigurationError {
       problems += error.messages.map { "\(name): \($0)" }
     }
