@@ -8,13 +8,15 @@ internal import Pipeline
 /// by the deadline, by the loss of the client, and by a cut. Waiting allocates nothing: the continuation is stored here,
 /// carries no value, and what woke the task is read afterwards. The deadline's timer is shared by all waits (see
 /// `LazyTimer`).
-final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked Sendable {
+final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWork, @unchecked Sendable {
   // Sound as Sendable: everything here is used on the loop's thread alone (see `Loop`).
 
   /// What the task is parked on, which says what may wake it.
   private enum Parking {
     /// The task runs.
     case running
+    /// The others' turn, of its own accord.
+    case turn
     case stream(Interest)
     /// Any stream but the client's: attempts to connect.
     case streams
@@ -162,15 +164,22 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
     operations -= 1
     if operations > 0 { return }
     operations = Self.operationsPerTurn
-    await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in continuation.resume() }
+    parking = .turn
+    loop.requeue(self)
+    // A continuation that is resumed before the task has stopped lets it run on; hence the way through the loop.
+    await withUnsafeContinuation { continuation in self.continuation = continuation }
     loop.stall.setLabel(label)
+  }
+
+  func resumeWork() {
+    if case .turn = parking { resume(.event) }
   }
 
   // MARK: What wakes
 
   func wake(_ stream: any ByteStream) {
     switch parking {
-    case .running, .relay:
+    case .running, .turn, .relay:
       return
     case .stream(let interest) where stream === awaited:
       if isReady(stream, interest) { return resume(.event) }
@@ -184,9 +193,11 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
 
   func timerFired() {
     timer.fired()
-    // A relay keeps its own time.
-    if case .relay = parking { return }
-    guard continuation != nil else { return }
+    switch parking {
+    // A relay keeps its own time; the others begin with a look at the clock.
+    case .relay, .running, .turn: return
+    case .stream, .streams, .time, .work: break
+    }
     let nearest = min(waitEnds, deadline)
     if loop.now < nearest { return timer.ensure(by: nearest, on: loop, self) }
     resume(deadline <= loop.now ? .deadline : .time)
@@ -266,6 +277,20 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
   /// The relay has ended.
   func relayEnded() { resume(.event) }
 
+  override func wait(for signal: Signal) async throws {
+    if signal.hasFired { return await spendOperation() }
+    let waiter = SignalWait(self)
+    do {
+      try await awaitWork { ticket in
+        waiter.ticket = ticket
+        return signal.add(waiter)
+      }
+    } catch {
+      signal.remove(waiter)
+      throw error
+    }
+  }
+
   override func offload<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
     try checkBeforeWaiting(mayLoseClient: true)
     let item = OffloadedCall(work, for: self)
@@ -274,16 +299,18 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
       guard engine.offloadPool.submit(item) else {
         throw Rejection(.overloaded, detail: "the queue of the offload pool is full (\(engine.offloadPool.queueLimit))")
       }
+      return true
     }
     return try item.result()
   }
 
   // MARK: For the dialer and the resolver
 
-  /// Starts work elsewhere, which calls `workEnded` with the ticket on this loop, and waits for it.
-  func awaitWork(_ start: (_ ticket: UInt64) throws -> Void) async throws {
+  /// Starts work elsewhere, which calls `workEnded` with the ticket on this loop, and waits for it; `start` returns false
+  /// when there is nothing to wait for.
+  func awaitWork(_ start: (_ ticket: UInt64) throws -> Bool) async throws {
     try checkBeforeWaiting(mayLoseClient: true)
-    try start(ticket)
+    guard try start(ticket) else { return await spendOperation() }
     _ = try await park(.work, on: nil, until: .distantFuture)
   }
 
@@ -293,6 +320,19 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, @unchecked 
     if limit <= loop.now { return false }
     return try await park(.streams, on: nil, until: limit)
   }
+}
+
+/// One wait for a signal that fires on any thread.
+private final class SignalWait: SignalWaiter, LoopMessage, @unchecked Sendable {
+  // Sound as Sendable: `ticket` is written before the signal knows the waiter.
+  private let connection: Connection
+  var ticket: UInt64 = 0
+
+  init(_ connection: Connection) { self.connection = connection }
+
+  func signalled() { connection.loop.post(self) }
+
+  func received(on loop: Loop) { connection.workEnded(ticket) }
 }
 
 /// One call on the offload pool, which comes back to its connection's loop.

@@ -12,6 +12,9 @@ struct EngineOptions: Sendable {
   var dialing = DialOptions()
   var caching = ResolverCaching()
   var lookup: any NameLookup = SystemLookup()
+  /// Whether relays may move bulk traffic within the kernel.
+  var splices = true
+  var counters = EngineCounters.shared
   /// Where operational lines go. Called on any thread; must not block.
   var log: @Sendable (LogLevel, String) -> Void = { _, _ in }
 }
@@ -22,6 +25,8 @@ final class Engine: Sendable {
   let offloadPool: OffloadPool
   let resolver: Resolver
   let dialing: DialOptions
+  let splices: Bool
+  let counters: EngineCounters
   private let watchdog: StallWatchdog
   private let sink: @Sendable (LogLevel, String) -> Void
 
@@ -29,10 +34,12 @@ final class Engine: Sendable {
   init(_ options: EngineOptions = EngineOptions()) throws {
     let count = options.loops ?? usableProcessors
     precondition((1...1024).contains(count), "an engine has 1...1024 loops, got \(count)")
-    loops = try (0..<count).map { try Loop(index: $0) }
+    loops = try (0..<count).map { try Loop(index: $0, counters: options.counters) }
     offloadPool = OffloadPool(threads: options.offloadThreads, queueLimit: options.offloadQueue)
     resolver = Resolver(options.lookup, caching: options.caching, pool: offloadPool)
     dialing = options.dialing
+    splices = options.splices
+    counters = options.counters
     let sink = options.log
     self.sink = sink
     watchdog = StallWatchdog(loops) { sink(.warning, $0) }

@@ -61,7 +61,7 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
     lastMove = loop.now
     lifetimeEnds = options.lifetime.map { exchange.startedAt + $0 } ?? .distantFuture
     before = exchange.traffic
-    let maySplice = self.client.socket != nil && self.upstream.socket != nil
+    let maySplice = connection.engine.splices && self.client.socket != nil && self.upstream.socket != nil
     up = RelayDirection(maySplice: maySplice)
     down = RelayDirection(maySplice: maySplice)
   }

@@ -89,6 +89,7 @@ final class Resolver: Sendable {
     try await connection.awaitWork { ticket in
       waiter.ticket = ticket
       ask(name, waiter)
+      return true
     }
     guard let outcome = waiter.outcome else {
       throw Rejection(.overloaded, detail: "no thread is free to look \(name) up")

@@ -114,3 +114,13 @@ final class BlockingOrigin: @unchecked Sendable {
     return BlockingPeer(accepted)
   }
 }
+
+extension BlockingPeer {
+  /// Begins to connect and does not wait for it.
+  static func begin(_ address: SocketAddress) throws -> BlockingPeer {
+    let fd = shim_stream_socket(address.family)
+    guard fd >= 0 else { throw SystemError("socket", errno) }
+    _ = address.withSockaddr { Glibc.connect(fd, $0, $1) }
+    return BlockingPeer(fd)
+  }
+}

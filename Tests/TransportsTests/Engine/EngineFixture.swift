@@ -48,6 +48,8 @@ final class EngineFixture: Sendable {
   typealias Handler = @Sendable (Connection) async throws -> Void
 
   let engine: Engine
+  /// Counts of this engine alone, whatever other tests do.
+  let counters = EngineCounters()
   let address: SocketAddress
   let logged = Mailbox<LogLine>()
   /// How each connection's handler ended.
@@ -61,6 +63,7 @@ final class EngineFixture: Sendable {
   ) async throws {
     var options = options
     let logged = self.logged
+    options.counters = counters
     options.log = { logged.put(LogLine(level: $0, text: $1)) }
     engine = try Engine(options)
     listening = try Listening.open(address, count: engine.loops.count)
@@ -140,4 +143,50 @@ func noise(_ count: Int, seed: UInt64) -> [UInt8] {
   }
   bytes.removeLast(bytes.count - count)
   return bytes
+}
+
+extension EngineFixture {
+  /// Returns when a connection has been accepted and its task has nothing left to do but to wait.
+  func parked() async {
+    while true {
+      // A job behind every job that is ready.
+      let count = await engine.loops[0].run { $0.connections.count }
+      if count > 0 || engine.loops.count > 1 { break }
+      await Task.yield()
+    }
+    for _ in 0..<20 { await engine.onEveryLoop { _ in } }
+  }
+}
+
+extension Socket {
+  /// Everything that is there now, up to 64 KiB.
+  func readAll() throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 65536)
+    let count = bytes.withUnsafeMutableBytes { buffer in receive(buffer.baseAddress!, buffer.count) }
+    switch count {
+    case .bytes(let count): return Array(bytes[..<count])
+    case .end, .wouldBlock: return []
+    case .failed(let code): throw Socket.streamError(code)
+    }
+  }
+
+  /// Waits for one byte.
+  func readByte(_ connection: Connection) async throws -> UInt8? {
+    while true {
+      try await connection.wait(for: self, .readable)
+      var byte: UInt8 = 0
+      switch receive(&byte, 1) {
+      case .bytes: return byte
+      case .end: return nil
+      case .wouldBlock: continue
+      case .failed(let code): throw Socket.streamError(code)
+      }
+    }
+  }
+}
+
+extension SocketAddress {
+  var port: UInt16 {
+    if case .ip(_, let port) = self { port } else { 0 }
+  }
 }

@@ -1,0 +1,137 @@
+import Glibc
+import Pipeline
+import Testing
+
+@testable import Transports
+
+@Suite struct LoopTests {
+  @Test func noWakeUpBetweenTwoLoopsIsLost() async throws {
+    let engine = try Engine(EngineOptions(loops: 2, counters: EngineCounters()))
+    let (first, second) = (engine.loops[0], engine.loops[1])
+    // Each step finds the other loop asleep or about to fall asleep: one lost wake-up and this never ends.
+    let sum = await Task(executorPreference: first) {
+      var sum = 0
+      for step in 0..<20_000 { sum += await second.run { _ in step } }
+      return sum
+    }.value
+    #expect(sum == 20_000 * 19_999 / 2)
+    try await onThread { engine.stop() }
+  }
+
+  @Test func everyMessageOfManyThreadsArrivesOnTheLoop() async throws {
+    let engine = try Engine(EngineOptions(loops: 1, counters: EngineCounters()))
+    let loop = engine.loops[0]
+    let arrived = EngineCounters.Gauge()
+    let elsewhere = EngineCounters.Gauge()
+    try await withThrowingTaskGroup { group in
+      for _ in 0..<4 {
+        group.addTask {
+          try await onThread {
+            for _ in 0..<5_000 {
+              loop.post { loop in
+                if loop.isCurrent { arrived.add(1) } else { elsewhere.add(1) }
+              }
+            }
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    // Behind everything that was posted before.
+    await loop.run { _ in }
+    #expect(arrived.value == 20_000)
+    #expect(elsewhere.value == 0)
+    try await onThread { engine.stop() }
+  }
+
+  @Test func aTaskReturnsToItsLoopAfterAForeignWait() async throws {
+    let engine = try Engine(EngineOptions(loops: 1, counters: EngineCounters()))
+    let loop = engine.loops[0]
+    let isAtHome = try await Task(executorPreference: loop) {
+      let before = loop.isCurrent
+      try await onThread {}
+      return before && loop.isCurrent
+    }.value
+    #expect(isAtHome)
+    try await onThread { engine.stop() }
+  }
+
+  @Test func timersFireInOrderAndNeverEarly() async throws {
+    final class Probe: TimerTarget, @unchecked Sendable {
+      // Sound as Sendable: used on the loop alone.
+      let due: Instant
+      let fired: @Sendable (Instant) -> Void
+      init(due: Instant, fired: @escaping @Sendable (Instant) -> Void) {
+        self.due = due
+        self.fired = fired
+      }
+      func timerFired() { fired(due) }
+    }
+    let engine = try Engine(EngineOptions(loops: 1, counters: EngineCounters()))
+    let loop = engine.loops[0]
+    let mailbox = Mailbox<(due: Instant, at: Instant)>()
+    let probes = await loop.run { loop in
+      [30, 1, 7, 2, 15].map { milliseconds in
+        let due = Loop.preciseNow + .milliseconds(milliseconds)
+        let probe = Probe(due: due) { mailbox.put(($0, Loop.preciseNow)) }
+        _ = loop.arm(at: due, probe)
+        return probe
+      }
+    }
+    var last = Instant(nanoseconds: 0)
+    for _ in probes {
+      let fired = try #require(await mailbox.next())
+      #expect(fired.at >= fired.due)
+      #expect(fired.due >= last)
+      last = fired.due
+    }
+    #expect(engine.counters.timers.value == 0)
+    try await onThread { engine.stop() }
+  }
+
+  @Test func aStoppedEngineLeavesNoDescriptorBehind() async {
+    // In a process of its own, where nobody else opens descriptors.
+    await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      let before = openDescriptors()
+      for _ in 0..<3 {
+        let origin = try BlockingOrigin()
+        let fixture = try await EngineFixture.tunnel(to: origin.address, engine: EngineOptions(loops: 2))
+        let proxy = fixture.address
+        async let served: Void = onThread {
+          for number in 0..<20 {
+            let peer = try origin.accept()
+            _ = try? peer.receive(upTo: 10)
+            if number % 2 == 0 { peer.reset() } else { peer.close() }
+          }
+        }
+        try await onThread {
+          for number in 0..<20 {
+            let client = try BlockingPeer.connect(proxy)
+            try client.send([1, 2, 3])
+            if number % 3 == 0 { client.reset() } else { _ = try? client.receiveToEnd() }
+          }
+        }
+        try await served
+        for _ in 0..<20 { _ = await fixture.ended.next() }
+        await fixture.stop()
+        let counters = fixture.counters
+        if counters.sockets.value != 0 { fatalError("sockets: \(counters.sockets.value)") }
+        if counters.connections.value != 0 { fatalError("connections: \(counters.connections.value)") }
+        if counters.timers.value != 0 { fatalError("timers: \(counters.timers.value)") }
+        if counters.pipesInFlight.value != 0 { fatalError("pipes: \(counters.pipesInFlight.value)") }
+        if counters.spilledBytes.value != 0 { fatalError("spilled: \(counters.spilledBytes.value)") }
+      }
+      let after = openDescriptors()
+      if after != before { fatalError("descriptors before: \(before), after: \(after)") }
+    }
+  }
+}
+
+/// How many descriptors this process has open.
+func openDescriptors() -> Int {
+  guard let directory = opendir("/proc/self/fd") else { return -1 }
+  defer { closedir(directory) }
+  var count = 0
+  while readdir(directory) != nil { count += 1 }
+  return count
+}
