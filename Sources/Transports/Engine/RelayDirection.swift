@@ -105,7 +105,8 @@ struct RelayDirection {
         case .bytes(let count):
           spillStart += count
           loop.counters.spilledBytes.add(-count)
-          if spillStart < spillEnd { return .blocked }
+          // Only "would block" ends the attempts: a stream that is no socket may take less than it could.
+          if spillStart < spillEnd { continue }
           dropSpill(loop)
           source.socket?.unmute()
         case .wouldBlock: return .blocked
@@ -122,8 +123,7 @@ struct RelayDirection {
       case .bytes(let count):
         took(count)
         if let failure = hand(count, to: sink, loop) { return failure }
-        if spill != nil { return .blocked }
-        if maySplice, isBulk(count), startSplicing(loop) { return .moreToDo }
+        if spill == nil, maySplice, isBulk(count), startSplicing(loop) { return .moreToDo }
       case .end:
         sourceHasEnded = true
         return .finished

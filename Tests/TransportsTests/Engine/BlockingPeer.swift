@@ -50,10 +50,14 @@ final class BlockingPeer: @unchecked Sendable {
 
   /// What is there, at most `count` bytes; empty at the end.
   func receive(upTo count: Int = 65536) throws -> [UInt8] {
-    var buffer = [UInt8](repeating: 0, count: count)
-    let received = recv(fd, &buffer, count, 0)
-    guard received >= 0 else { throw SystemError("recv", errno) }
-    return Array(buffer[..<received])
+    var failure: Int32?
+    let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+      let received = recv(fd, buffer.baseAddress, count, 0)
+      if received < 0 { failure = errno }
+      initialized = max(received, 0)
+    }
+    if let failure { throw SystemError("recv", failure) }
+    return bytes
   }
 
   /// Exactly `count` bytes, fewer if the end comes first.
@@ -122,5 +126,27 @@ extension BlockingPeer {
     guard fd >= 0 else { throw SystemError("socket", errno) }
     _ = address.withSockaddr { Glibc.connect(fd, $0, $1) }
     return BlockingPeer(fd)
+  }
+}
+
+extension BlockingPeer {
+  /// Sends `bytes` and its end, reads to the other's end at the same time, and returns what it read.
+  func exchange(_ bytes: [UInt8]) throws -> [UInt8] {
+    let writer = startThread(named: "writer") { [self] in
+      do {
+        try send(bytes)
+      } catch {
+        // The reader at the other end finds that bytes are missing.
+      }
+      finishWriting()
+    }
+    defer { pthread_join(writer, nil) }
+    return try receiveToEnd()
+  }
+
+  /// The errno of a receive, nil when it brought bytes or an orderly end.
+  func errorOfNextReceive() -> Int32? {
+    var byte: UInt8 = 0
+    return recv(fd, &byte, 1, 0) < 0 ? errno : nil
   }
 }

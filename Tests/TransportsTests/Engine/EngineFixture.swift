@@ -136,13 +136,16 @@ extension SocketAddress {
 /// Bytes without a pattern that a shifted or repeated block could imitate.
 func noise(_ count: Int, seed: UInt64) -> [UInt8] {
   var random = FastRandom(state: (seed, 2, 3, 4))
-  var bytes: [UInt8] = []
-  bytes.reserveCapacity(count + 8)
-  while bytes.count < count {
-    withUnsafeBytes(of: random.next()) { bytes.append(contentsOf: $0) }
+  return [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+    // Words first; the last bytes are those of one more word.
+    var offset = 0
+    while offset < count {
+      var word = random.next()
+      memcpy(buffer.baseAddress! + offset, &word, min(8, count - offset))
+      offset += 8
+    }
+    initialized = count
   }
-  bytes.removeLast(bytes.count - count)
-  return bytes
 }
 
 extension EngineFixture {
@@ -188,5 +191,17 @@ extension Socket {
 extension SocketAddress {
   var port: UInt16 {
     if case .ip(_, let port) = self { port } else { 0 }
+  }
+}
+
+extension EngineFixture {
+  /// Stops, and expects that every scarce thing has been given back.
+  func stopAndExpectNothingLeft(sourceLocation: SourceLocation = #_sourceLocation) async {
+    await stop()
+    #expect(counters.connections.value == 0, "connections", sourceLocation: sourceLocation)
+    #expect(counters.sockets.value == 0, "sockets", sourceLocation: sourceLocation)
+    #expect(counters.timers.value == 0, "timers", sourceLocation: sourceLocation)
+    #expect(counters.pipesInFlight.value == 0, "pipes", sourceLocation: sourceLocation)
+    #expect(counters.spilledBytes.value == 0, "spilled bytes", sourceLocation: sourceLocation)
   }
 }

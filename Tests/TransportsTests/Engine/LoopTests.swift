@@ -91,7 +91,7 @@ import Testing
 
   @Test func aStoppedEngineLeavesNoDescriptorBehind() async {
     // In a process of its own, where nobody else opens descriptors.
-    await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+    await #expect(processExitsWith: .success) {
       let before = openDescriptors()
       for _ in 0..<3 {
         let origin = try BlockingOrigin()
@@ -121,8 +121,12 @@ import Testing
         if counters.pipesInFlight.value != 0 { fatalError("pipes: \(counters.pipesInFlight.value)") }
         if counters.spilledBytes.value != 0 { fatalError("spilled: \(counters.spilledBytes.value)") }
       }
-      let after = openDescriptors()
-      if after != before { fatalError("descriptors before: \(before), after: \(after)") }
+      // The thread that stopped the last engine lets go of it a moment after it has said that it is done.
+      let patience = Loop.preciseNow + .seconds(10)
+      while openDescriptors() != before {
+        if Loop.preciseNow > patience { fatalError("descriptors before: \(before), after: \(openDescriptors())") }
+        await Task.yield()
+      }
     }
   }
 }
