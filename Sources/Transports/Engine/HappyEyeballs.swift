@@ -100,9 +100,11 @@ struct HappyEyeballs {
 
   private var nearestDeadline: Instant { running.lazy.map(\.deadline).min() ?? end }
 
-  /// RFC 8305, section 4, with a "First Address Family Count" of 1.
-  static func interleaved(_ addresses: [SocketAddress]) -> [SocketAddress] {
-    guard let first = addresses.first else { return [] }
+  /// RFC 8305, section 4, with a "First Address Family Count" of 1. An address that is named twice is tried once.
+  static func interleaved(_ named: [SocketAddress]) -> [SocketAddress] {
+    guard let first = named.first else { return [] }
+    var addresses: [SocketAddress] = []
+    for address in named where !addresses.contains(address) { addresses.append(address) }
     var leading = addresses.filter { $0.isIPv6 == first.isIPv6 }[...]
     var other = addresses.filter { $0.isIPv6 != first.isIPv6 }[...]
     var result: [SocketAddress] = []

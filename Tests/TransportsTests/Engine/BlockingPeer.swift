@@ -112,6 +112,9 @@ final class BlockingOrigin: @unchecked Sendable {
 
   deinit { Glibc.close(fd) }
 
+  /// Lets a thread that waits in `accept` go, with an error.
+  func stop() { shutdown(fd, Int32(SHUT_RDWR)) }
+
   func accept() throws -> BlockingPeer {
     let accepted = Glibc.accept(fd, nil, nil)
     guard accepted >= 0 else { throw SystemError("accept", errno) }

@@ -98,8 +98,10 @@ import Testing
         let fixture = try await EngineFixture.tunnel(to: origin.address, engine: EngineOptions(loops: 2))
         let proxy = fixture.address
         async let served: Void = onThread {
-          for number in 0..<20 {
-            let peer = try origin.accept()
+          // A client that resets at once may be gone before its upstream connection is made.
+          var number = 0
+          while let peer = try? origin.accept() {
+            number += 1
             _ = try? peer.receive(upTo: 10)
             if number % 2 == 0 { peer.reset() } else { peer.close() }
           }
@@ -111,8 +113,9 @@ import Testing
             if number % 3 == 0 { client.reset() } else { _ = try? client.receiveToEnd() }
           }
         }
-        try await served
         for _ in 0..<20 { _ = await fixture.ended.next() }
+        origin.stop()
+        try await served
         await fixture.stop()
         let counters = fixture.counters
         if counters.sockets.value != 0 { fatalError("sockets: \(counters.sockets.value)") }
@@ -131,11 +134,15 @@ import Testing
   }
 }
 
-/// How many descriptors this process has open.
+/// How many sockets, pipes and pollers this process has open. The timers of the system's libraries are not counted: they
+/// are made when they are first needed.
 func openDescriptors() -> Int {
-  guard let directory = opendir("/proc/self/fd") else { return -1 }
-  defer { closedir(directory) }
-  var count = 0
-  while readdir(directory) != nil { count += 1 }
-  return count
+  (0..<Int32(1024)).count { fd in
+    var target = [UInt8](repeating: 0, count: 64)
+    let length = target.withUnsafeMutableBytes { buffer in
+      readlink("/proc/self/fd/\(fd)", buffer.baseAddress!.assumingMemoryBound(to: CChar.self), buffer.count)
+    }
+    let name = String(decoding: target[..<max(length, 0)], as: UTF8.self)
+    return ["socket:", "pipe:", "anon_inode:[event"].contains { name.hasPrefix($0) }
+  }
 }
