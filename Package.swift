@@ -49,7 +49,8 @@ let package = Package(
       name: "TransportsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim"],
       swiftSettings: settings),
     .testTarget(
-      name: "ExampleAppTests", dependencies: ["ExampleApp", "Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
+      name: "ExampleAppTests",
+      dependencies: ["ExampleApp", "Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
       swiftSettings: settings),
   ]
 )
