@@ -43,7 +43,8 @@ let package = Package(
       name: "MiddlewaresTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "CompilerChecks"],
       swiftSettings: settings),
     .testTarget(
-      name: "ScryptPasswordsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "ScryptPasswords"],
+      name: "ScryptPasswordsTests",
+      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "ScryptPasswords", "CMallocCount"],
       swiftSettings: settings),
     .testTarget(
       name: "TransportsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim"],

@@ -1,6 +1,8 @@
-import Middlewares
 import Pipeline
+import PipelineTesting
 import Testing
+
+@testable import Middlewares
 
 struct UserTableTests {
   private let verifier = CountingVerifier()
@@ -27,6 +29,28 @@ struct UserTableTests {
     #expect(!table.remove("bob"))
     #expect(table["bob"] == nil)
     #expect(table.version == version)
+  }
+
+  @Test func theBackgroundTaskForgetsWhatIsTooOld() async throws {
+    let table = try UserTable.testing(verifier, "ann:secret")
+    let auth = PasswordAuth(table, remembering: .seconds(10), limits: LoginLimits(halfLife: .seconds(10)))
+    let services = ManualServices()
+    let running = Task { try await auth.run(services) }
+    let harness = try ChainHarness(.socks5, clock: services.clock) { auth }
+    #expect(await harness.run(MockClient(user: "ann", password: "secret")) == .served())
+    #expect(await harness.run(MockClient(user: "ann", password: "x")) == .refused(.credentialsInvalid))
+    let desk = try #require(auth.state as? LoginDesk)
+    #expect(desk.countedKeys == 2)
+    for _ in 0..<3 {
+      await services.clock.sleepers(1)
+      services.clock.advance(by: .seconds(10))
+    }
+    await services.clock.sleepers(1)
+    #expect(desk.countedKeys == 0)
+    running.cancel()
+    await #expect(throws: CancellationError.self) { try await running.value }
+    #expect(await harness.run(MockClient(user: "ann", password: "secret")) == .served())
+    #expect(verifier.verifications == 3)
   }
 
   @Test func usersAreListedByName() throws {
