@@ -11,6 +11,7 @@ let package = Package(
       name: "ChainBenchmark",
       dependencies: [
         "CMallocCount",
+        .product(name: "Middlewares", package: "sluice"),
         .product(name: "Pipeline", package: "sluice"),
         .product(name: "PipelineTesting", package: "sluice"),
       ],

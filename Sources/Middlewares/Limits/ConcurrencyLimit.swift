@@ -33,21 +33,22 @@ public struct ConcurrencyLimit<Key: BucketKey>: TransparentElement {
     self.queue = queue
     self.maxWait = maxWait
     full = "\(limit) at once and \(queue) waiting, per \(per.label)"
-    if case .global = per.kind { gates = Gates(shards: 1) } else { gates = Gates(shards: 16) }
+    gates = Gates()
   }
 
   public func through(_ exchange: Exchange, _ needed: Key.Needs.Value, next: Next) async throws -> Summary {
     guard let key = try await per.key(of: exchange, needed) else { return try await next() }
-    switch gates.enter(key, limit: limit, queue: queue) {
+    let (gate, entry) = gates.enter(key, limit: limit, queue: queue)
+    switch entry {
     case .enter: break
     case .queueFull: throw Rejection(.overloaded, detail: full)
-    case .wait(let waiter): try await wait(for: waiter, key, exchange)
+    case .wait(let waiter): try await wait(for: waiter, at: gate, exchange)
     }
-    return try await gates.permit(key, limit: limit).hold(next)
+    return try await Permit(gate, limit: limit).hold(next)
   }
 
   /// Returns when the permit is the exchange's own; throws when it has left the queue.
-  private func wait(for waiter: PermitWaiter, _ key: LimitKey, _ exchange: Exchange) async throws {
+  private func wait(for waiter: PermitWaiter, at gate: Gate, _ exchange: Exchange) async throws {
     let outer = exchange.deadline
     let mine = exchange.now + maxWait
     exchange.deadline = min(outer, mine)
@@ -56,10 +57,10 @@ public struct ConcurrencyLimit<Key: BucketKey>: TransparentElement {
       try await exchange.runtime.wait(for: waiter.signal)
     } catch {
       let ownDeadline = mine < outer && (error as? DeadlineExceeded)?.deadline == mine
-      if !gates.leave(waiter, key) {
+      if !gate.leave(waiter) {
         // Granted at the last moment: good if only the wait was too long, else it goes to the next one.
         if ownDeadline { return }
-        _ = gates.permit(key, limit: limit)
+        _ = Permit(gate, limit: limit)
         throw error
       }
       if ownDeadline { throw Rejection(.overloaded, detail: "waited \(maxWait) for one of \(limit)", cause: error) }

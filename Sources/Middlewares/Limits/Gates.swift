@@ -4,17 +4,16 @@ internal import Synchronization
 /// The right to be one of so many. Given back when the value goes away, on whatever path that is: it cannot leak and cannot
 /// be given back twice.
 struct Permit: ~Copyable {
-  private let gates: Gates
-  private let key: LimitKey
+  private let gate: Gate
   private let limit: Int
 
-  fileprivate init(_ gates: Gates, _ key: LimitKey, _ limit: Int) {
-    self.gates = gates
-    self.key = key
+  /// The permit that ``Gate/enter(limit:queue:)`` or a signal has promised.
+  init(_ gate: Gate, limit: Int) {
+    self.gate = gate
     self.limit = limit
   }
 
-  deinit { gates.release(key, limit: limit) }
+  deinit { gate.release(limit: limit) }
 
   /// Holds the permit while `body` runs.
   func hold(_ body: Next) async throws -> Summary { try await body() }
@@ -75,78 +74,103 @@ private struct PermitQueue {
   }
 
   private mutating func compact() {
-    guard waiters.count > 2 * count + 16 || count == 0 else { return }
+    guard waiters.count > 2 * count + 16 || count == 0 && !waiters.isEmpty else { return }
     waiters.removeSubrange(..<head)
     head = 0
     waiters.removeAll { $0.hasLeft }
   }
 }
 
-/// Who runs and who waits, for every key of a ``ConcurrencyLimit``.
+/// Who runs and who waits, for one key.
 ///
 /// First come, first served across all loops: a permit that becomes free goes to the head of the queue and to nobody who
 /// arrives at that moment.
-final class Gates: Sendable {
+final class Gate: Sendable {
   enum Entry {
     case enter, queueFull
     case wait(PermitWaiter)
   }
 
-  private struct Gate {
+  private struct State {
     var running = 0
     var queue = PermitQueue()
   }
 
-  private final class Shard: Sendable {
-    let gates = Mutex<[LimitKey: Gate]>([:])
-  }
-
-  private let shards: [Shard]
-
-  /// - Parameter shards: a power of two; 1 where there is one key only.
-  init(shards: Int) { self.shards = (0..<shards).map { _ in Shard() } }
-
-  private func shard(of key: LimitKey) -> Shard {
-    shards[Int(truncatingIfNeeded: (key.high ^ key.low) &* 0x9E37_79B9_7F4A_7C15 >> 32) & (shards.count - 1)]
-  }
+  private let state = Mutex(State())
 
   /// Exchanges that hold a permit, and exchanges that wait for one.
-  func load(of key: LimitKey) -> (running: Int, waiting: Int) {
-    shard(of: key).gates.withLock { ($0[key]?.running ?? 0, $0[key]?.queue.count ?? 0) }
-  }
+  var load: (running: Int, waiting: Int) { state.withLock { ($0.running, $0.queue.count) } }
 
-  func enter(_ key: LimitKey, limit: Int, queue: Int) -> Entry {
-    shard(of: key).gates.withLock { gates in
-      if gates[key, default: Gate()].running < limit {
-        gates[key, default: Gate()].running += 1
+  func enter(limit: Int, queue: Int) -> Entry {
+    state.withLock { state in
+      if state.running < limit {
+        state.running += 1
         return .enter
       }
-      guard gates[key, default: Gate()].queue.count < queue else { return .queueFull }
+      guard state.queue.count < queue else { return .queueFull }
       let waiter = PermitWaiter()
-      gates[key, default: Gate()].queue.append(waiter)
+      state.queue.append(waiter)
       return .wait(waiter)
     }
   }
 
-  /// The permit that ``enter(_:limit:queue:)`` or a signal has promised.
-  func permit(_ key: LimitKey, limit: Int) -> Permit { Permit(self, key, limit) }
-
   /// Takes a waiter out of the queue. False when it has been granted the permit meanwhile.
-  func leave(_ waiter: PermitWaiter, _ key: LimitKey) -> Bool {
+  func leave(_ waiter: PermitWaiter) -> Bool {
     guard waiter.leave() else { return false }
-    shard(of: key).gates.withLock { $0[key]?.queue.leave() }
+    state.withLock { $0.queue.leave() }
     return true
   }
 
   /// Hands the permit to the next in the queue. Under a limit that a reload has lowered it is not handed on.
-  fileprivate func release(_ key: LimitKey, limit: Int) {
-    let next = shard(of: key).gates.withLock { gates -> PermitWaiter? in
-      if gates[key, default: Gate()].running <= limit, let next = gates[key]?.queue.grantFirst() { return next }
-      gates[key]?.running -= 1
-      if let gate = gates[key], gate.running == 0, gate.queue.count == 0 { gates[key] = nil }
+  fileprivate func release(limit: Int) {
+    let next = state.withLock { state -> PermitWaiter? in
+      if state.queue.count > 0, state.running <= limit, let next = state.queue.grantFirst() { return next }
+      state.running -= 1
       return nil
     }
     // Outside the lock: whoever is woken may come back at once.
     next?.signal.fire()
+  }
+}
+
+/// The gates of a ``ConcurrencyLimit``, one for each key.
+final class Gates: Sendable {
+  private struct Shard {
+    var gates: [LimitKey: Gate] = [:]
+    /// Gates that nobody uses are dropped when there are so many, so that there are at most twice as many gates as keys in
+    /// use, and a known key allocates nothing.
+    var pruneAt = 64
+  }
+
+  private final class LockedShard: Sendable {
+    let shard = Mutex(Shard())
+  }
+
+  /// Where there is one key only, nothing is looked up.
+  private let global = Gate()
+  private let shards = (0..<16).map { _ in LockedShard() }
+
+  /// Gates that are kept now.
+  var count: Int { shards.map { $0.shard.withLock { $0.gates.count } }.reduce(0, +) }
+
+  func enter(_ key: LimitKey, limit: Int, queue: Int) -> (Gate, Gate.Entry) {
+    if key == .global { return (global, global.enter(limit: limit, queue: queue)) }
+    let mixed = (key.high ^ key.low) &* 0x9E37_79B9_7F4A_7C15
+    return shards[Int(truncatingIfNeeded: mixed >> 60)].shard.withLock { shard in
+      let gate = gate(of: key, in: &shard)
+      // Under the lock of the shard, so that no gate is dropped between being found and being entered.
+      return (gate, gate.enter(limit: limit, queue: queue))
+    }
+  }
+
+  private func gate(of key: LimitKey, in shard: inout Shard) -> Gate {
+    if let gate = shard.gates[key] { return gate }
+    if shard.gates.count >= shard.pruneAt {
+      shard.gates = shard.gates.filter { $0.value.load != (0, 0) }
+      shard.pruneAt = max(64, 2 * shard.gates.count)
+    }
+    let gate = Gate()
+    shard.gates[key] = gate
+    return gate
   }
 }

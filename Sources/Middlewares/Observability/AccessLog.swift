@@ -56,27 +56,36 @@ public struct AccessLog: Middleware {
 
   private func write(_ exchange: Exchange, traffic: Traffic, endedBy: Party, _ rejection: Rejection?) {
     let time = clock.now
-    lines.withLine(for: exchange.shard) { line in
-      line.begin(time, format.style)
-      line.field("id", exchange.id)
-      line.field("listener", text: exchange.listener.name)
-      line.field("transport", text: exchange.listener.transport)
-      line.name("client")
+    lines.withLine(for: exchange.shard, format.style) { line in
+      line.begin(time)
+      line.name(" id=", ",\"id\":")
+      line.bytes.append(exchange.id)
+      line.listener(exchange.listener)
+      line.name(" client=", ",\"client\":")
       line.bytes.append(exchange.client, style: format.style)
-      line.field("identity", text: exchange.principal?.id)
-      line.name("destination")
-      line.value(exchange.requestedDestination) { $0.append($1, style: $2) }
-      line.name("upstream")
-      line.value(exchange.upstreamAddress) { $0.append($1, style: $2) }
-      line.field("attempt", exchange.attempt)
-      line.field("up", traffic.up)
-      line.field("down", traffic.down)
-      line.name("ms")
+      line.name(" identity=", ",\"identity\":")
+      line.text(exchange.principal?.id)
+      line.name(" destination=", ",\"destination\":")
+      if let destination = exchange.requestedDestination {
+        line.bytes.append(destination, style: format.style)
+      } else {
+        line.nothing()
+      }
+      line.name(" upstream=", ",\"upstream\":")
+      if let upstream = exchange.upstreamAddress {
+        line.bytes.append(upstream, style: format.style)
+      } else {
+        line.nothing()
+      }
+      line.name(" attempt=", ",\"attempt\":")
+      line.bytes.append(exchange.attempt)
+      line.name(" up=", ",\"up\":")
+      line.bytes.append(traffic.up)
+      line.name(" down=", ",\"down\":")
+      line.bytes.append(traffic.down)
+      line.name(" ms=", ",\"ms\":")
       line.bytes.append(milliseconds: exchange.now - exchange.startedAt)
-      line.field("outcome", text: rejection?.kind.rawValue ?? "ok")
-      line.field("ended", text: endedBy.rawValue)
-      if let detail = rejection?.detail, !detail.isEmpty { line.field("detail", text: detail) }
-      line.end()
+      line.end(rejection, endedBy)
       sink.append(line.bytes.bytes.span.bytes, shard: exchange.shard)
     }
   }
@@ -90,61 +99,70 @@ private final class LineBuffers: Sendable {
 
   private let buffers = (0..<64).map { _ in Buffer() }
 
-  func withLine(for shard: Int, _ body: (inout FieldLine) -> Void) {
-    buffers[shard & 63].line.withLock { body(&$0) }
+  func withLine(for shard: Int, _ style: LogLine.Style, _ body: (inout FieldLine) -> Void) {
+    buffers[shard & 63].line.withLock { line in
+      line.style = style
+      body(&line)
+    }
   }
 }
 
 /// A line of named fields in either format.
 private struct FieldLine: Sendable {
   var bytes = LogLine()
-  private var style = LogLine.Style.text
+  var style = LogLine.Style.text
+  /// The fields of the listener that the last line was for: nearly always those of the next one.
+  private var known: ListenerInfo?
+  private var knownFields: [UInt8] = []
 
-  mutating func begin(_ time: UnixTime, _ style: LogLine.Style) {
-    self.style = style
+  mutating func begin(_ time: UnixTime) {
     bytes.clear()
-    if style == .json {
-      bytes.append("{\"time\":\"")
-      bytes.append(time)
-      bytes.append(UInt8(ascii: "\""))
+    name("", "{\"time\":\"")
+    bytes.append(time)
+    name("", "\"")
+  }
+
+  /// What stands before a value, in text and in JSON.
+  mutating func name(_ text: StaticString, _ json: StaticString) { bytes.append(style == .json ? json : text) }
+
+  mutating func text(_ value: String?) {
+    if let value { bytes.append(value: value, style: style) } else { nothing() }
+  }
+
+  mutating func nothing() { name("-", "null") }
+
+  mutating func listener(_ listener: ListenerInfo) {
+    if known !== listener {
+      let start = bytes.bytes.count
+      name(" listener=", ",\"listener\":")
+      text(listener.name)
+      name(" transport=", ",\"transport\":")
+      text(listener.transport)
+      known = listener
+      knownFields = Array(bytes.bytes[start...])
     } else {
-      bytes.append(time)
+      bytes.append(knownFields)
     }
   }
 
-  mutating func name(_ name: String) {
-    if style == .json {
-      bytes.append(",\"")
-      bytes.append(name)
-      bytes.append("\":")
+  /// How it ended. Words of our own need no escaping.
+  mutating func end(_ rejection: Rejection?, _ endedBy: Party) {
+    if let rejection {
+      name(" outcome=", ",\"outcome\":")
+      text(rejection.kind.rawValue)
     } else {
-      bytes.append(UInt8(ascii: " "))
-      bytes.append(name)
-      bytes.append(UInt8(ascii: "="))
+      name(" outcome=ok", ",\"outcome\":\"ok\"")
     }
-  }
-
-  mutating func field(_ name: String, _ value: some BinaryInteger) {
-    self.name(name)
-    bytes.append(value)
-  }
-
-  mutating func field(_ name: String, text: String?) {
-    self.name(name)
-    value(text) { $0.append(value: $1, style: $2) }
-  }
-
-  /// A value, or what stands for none.
-  mutating func value<Value>(_ value: Value?, _ append: (inout LogLine, Value, LogLine.Style) -> Void) {
-    if let value {
-      append(&bytes, value, style)
-    } else {
-      bytes.append(style == .json ? "null" : "-")
+    switch endedBy {
+    case .client: name(" ended=client", ",\"ended\":\"client\"")
+    case .upstream: name(" ended=upstream", ",\"ended\":\"upstream\"")
+    case .proxy: name(" ended=proxy", ",\"ended\":\"proxy\"")
     }
-  }
-
-  mutating func end() {
-    if style == .json { bytes.append(UInt8(ascii: "}")) }
+    if let detail = rejection?.detail, !detail.isEmpty {
+      name(" detail=", ",\"detail\":")
+      text(detail)
+    }
+    name("", "}")
   }
 }
 

@@ -7,9 +7,44 @@ internal import Synchronization
 /// `maxAccounts` are counted together under ``UsageAccount/others``, so that the global totals stay right.
 public final class MemoryUsageStore: UsageStore {
   private struct Accounts {
-    var totals: [UsageAccount: UsageTotals] = [:]
+    /// Where an account's row is. Rows are changed in place; a dictionary of totals would allocate for every change.
+    private var places: [UsageAccount: Int] = [:]
+    private var rows: [UsageTotals] = []
+    private var free: [Int] = []
     /// Over all accounts of this shard, so that the global totals need no walk over the accounts.
-    var sum: UsageTotals?
+    private(set) var sum: UsageTotals?
+
+    subscript(account: UsageAccount) -> UsageTotals? { places[account].map { rows[$0] } }
+
+    var all: [UsageAccount: UsageTotals] { places.mapValues { rows[$0] } }
+
+    /// - Parameter makeRoom: asked before a new account is made.
+    /// - Returns: `nil` where there was no room, else whether an account is left that has used anything.
+    mutating func add(
+      _ change: UsageChange, to account: UsageAccount, at time: UnixTime, makeRoom: () -> Bool
+    ) -> Bool? {
+      let place: Int
+      if let known = places[account] {
+        place = known
+      } else {
+        guard makeRoom() else { return nil }
+        if let reused = free.popLast() {
+          place = reused
+          rows[place] = UsageTotals(seen: time)
+        } else {
+          place = rows.count
+          rows.append(UsageTotals(seen: time))
+        }
+        places[account] = place
+      }
+      rows[place].add(change, at: time)
+      if sum == nil { sum = UsageTotals(seen: time) }
+      sum?.add(change, at: time)
+      guard change.requests < 0, rows[place].isEmpty else { return true }
+      places[account] = nil
+      free.append(place)
+      return false
+    }
   }
 
   private final class Shard: Sendable {
@@ -42,13 +77,13 @@ public final class MemoryUsageStore: UsageStore {
   }
 
   public func totals(of account: UsageAccount) -> UsageTotals? {
-    shard(of: account).accounts.withLock { $0.totals[account] }
+    shard(of: account).accounts.withLock { $0[account] }
   }
 
   public func accounts() -> [UsageAccount: UsageTotals] {
     var all: [UsageAccount: UsageTotals] = [:]
     for shard in shards {
-      all.merge(shard.accounts.withLock { $0.totals }) { $0.merged(with: $1) }
+      all.merge(shard.accounts.withLock { $0.all }) { $0.merged(with: $1) }
     }
     return all
   }
@@ -59,23 +94,11 @@ public final class MemoryUsageStore: UsageStore {
 
   /// False when the account is new and there is no room.
   private func add(_ change: UsageChange, to account: UsageAccount, at time: UnixTime) -> Bool {
-    shard(of: account).accounts.withLock { accounts in
-      if accounts.totals[account]?.add(change, at: time) == nil {
-        guard makeRoom(for: account) else { return false }
-        var totals = UsageTotals(seen: time)
-        totals.add(change, at: time)
-        accounts.totals[account] = totals
-      } else if change.requests < 0, accounts.totals[account]?.isEmpty == true {
-        accounts.totals[account] = nil
-        if case .identity = account { count.subtract(1, ordering: .relaxed) }
-      }
-      if accounts.sum?.add(change, at: time) == nil {
-        var sum = UsageTotals(seen: time)
-        sum.add(change, at: time)
-        accounts.sum = sum
-      }
-      return true
+    let isLeft = shard(of: account).accounts.withLock { accounts in
+      accounts.add(change, to: account, at: time) { makeRoom(for: account) }
     }
+    if isLeft == false, case .identity = account { count.subtract(1, ordering: .relaxed) }
+    return isLeft != nil
   }
 
   /// The named accounts always have room.

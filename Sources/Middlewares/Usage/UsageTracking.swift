@@ -116,10 +116,13 @@ private final class UsageMeter: ByteMeter {
 
   /// False when a tracking with the same store stands above.
   func begin(_ exchange: Exchange) -> Bool {
-    var mark = exchange[UsageMarksKey.self][identifier] ?? UsageMark(store: identifier, isActive: false)
+    // Read and written as a whole: changing it in place through the exchange would cost an allocation.
+    var marks = exchange[UsageMarksKey.self]
+    var mark = marks[identifier] ?? UsageMark(store: identifier, isActive: false)
     if mark.isActive { return false }
     mark.isActive = true
-    exchange[UsageMarksKey.self][identifier] = mark
+    marks[identifier] = mark
+    exchange[UsageMarksKey.self] = marks
     exchange.attach(self)
     return true
   }
@@ -136,7 +139,8 @@ private final class UsageMeter: ByteMeter {
   }
 
   private func settle(_ exchange: Exchange, _ outcome: UsageOutcome, _ traffic: Traffic) {
-    guard var mark = exchange[UsageMarksKey.self][identifier] else { return }
+    var marks = exchange[UsageMarksKey.self]
+    guard var mark = marks[identifier] else { return }
     let isFirst = exchange.ordinal == 1
     let truth = UsageChange(
       requests: 1, connections: isFirst ? 1 : 0, refused: outcome == .refused ? 1 : 0,
@@ -152,7 +156,8 @@ private final class UsageMeter: ByteMeter {
     mark.account = account
     mark.recorded = truth
     mark.isActive = outcome == .running
-    exchange[UsageMarksKey.self][identifier] = mark
+    marks[identifier] = mark
+    exchange[UsageMarksKey.self] = marks
   }
 
   private func account(of exchange: Exchange, _ outcome: UsageOutcome) -> UsageAccount {

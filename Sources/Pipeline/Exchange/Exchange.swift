@@ -39,7 +39,7 @@ open class Exchange {
   @usableFromInline final var mark: UInt64 = 0
   @usableFromInline final var tallies: UnsafeMutablePointer<Tally>?
   @usableFromInline final var timed = false
-  private final var slots: [any ResettableSlot] = []
+  @usableFromInline final var slots: [any ResettableSlot] = []
   private final var meters: [MeterEntry] = []
 
   public init(id: UInt64, client: ClientAddress, listener: ListenerInfo, runtime: ConnectionRuntime) {
@@ -229,19 +229,21 @@ public protocol ExchangeKey {
   static var defaultValue: Value { get }
 }
 
-private protocol ResettableSlot: AnyObject {
+@usableFromInline protocol ResettableSlot: AnyObject {
   func reset()
 }
 
-private final class Slot<Key: ExchangeKey>: ResettableSlot {
-  var value: Key.Value
-  init(_ value: Key.Value) { self.value = value }
-  func reset() { value = Key.defaultValue }
+@usableFromInline final class Slot<Key: ExchangeKey>: ResettableSlot {
+  @usableFromInline var value: Key.Value
+  @inlinable init(_ value: Key.Value) { self.value = value }
+  @usableFromInline func reset() { value = Key.defaultValue }
 }
 
 extension Exchange {
   /// The value under `key`, or its default. A slot is allocated once per connection and used again by the next request.
-  public final subscript<Key: ExchangeKey>(_ key: Key.Type) -> Key.Value {
+  ///
+  /// Inlinable, so that it is specialised where the key is known: else every use looks metadata up.
+  @inlinable public final subscript<Key: ExchangeKey>(_ key: Key.Type) -> Key.Value {
     get {
       for slot in slots where type(of: slot) == Slot<Key>.self {
         return unsafeDowncast(slot, to: Slot<Key>.self).value

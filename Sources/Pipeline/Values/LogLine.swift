@@ -21,19 +21,39 @@ package struct LogLine: Sendable {
   package mutating func append(_ byte: UInt8) { bytes.append(byte) }
 
   /// Appends text of our own, as it is.
-  package mutating func append(_ literal: String) { bytes.append(contentsOf: literal.utf8) }
+  package mutating func append(_ literal: StaticString) {
+    literal.withUTF8Buffer { bytes.append(contentsOf: $0) }
+  }
 
-  package mutating func append(_ number: some BinaryInteger) { append(magnitude: UInt64(clamping: number), digits: 1) }
+  /// Appends text that is known to hold nothing but printable ASCII without a special meaning.
+  private mutating func append(plain text: String) { bytes.append(contentsOf: text.utf8) }
+
+  /// Appends bytes of another line.
+  package mutating func append(_ other: [UInt8]) { bytes.append(contentsOf: other) }
+
+  package mutating func append(_ number: UInt64) { append(magnitude: number, digits: 1) }
+
+  /// Numbers below 0 count as 0.
+  package mutating func append(_ number: Int) { append(magnitude: UInt64(max(0, number)), digits: 1) }
 
   /// Decimal, with leading zeros up to `digits`.
   private mutating func append(magnitude: UInt64, digits: Int) {
-    let start = bytes.count
+    var count = 1
+    var limit: UInt64 = 10
+    while count < digits || magnitude >= limit {
+      count += 1
+      let (next, overflow) = limit.multipliedReportingOverflow(by: 10)
+      if overflow { break }
+      limit = next
+    }
+    var divisor: UInt64 = 1
+    for _ in 1..<count { divisor *= 10 }
     var rest = magnitude
-    repeat {
-      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10))
-      rest /= 10
-    } while rest > 0 || bytes.count - start < digits
-    bytes[start...].reverse()
+    while divisor > 0 {
+      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest / divisor))
+      rest %= divisor
+      divisor /= 10
+    }
   }
 
   /// Milliseconds with three decimals.
@@ -128,7 +148,7 @@ extension LogLine {
       append(address)
     }
     append(UInt8(ascii: ":"))
-    append(port)
+    append(UInt64(port))
   }
 
   /// `192.0.2.1:80`, `[::1]:80`, `unix:/path`; in quotes where the style or the path asks for them.
@@ -150,7 +170,7 @@ extension LogLine {
       case .ip(let address, let port): line.append(address, port: port)
       case .unix(let uid):
         line.append("unix:uid/")
-        line.append(uid)
+        line.append(UInt64(uid))
       }
     }
   }
@@ -161,9 +181,9 @@ extension LogLine {
       case .ip(let address): line.append(address, port: endpoint.port)
       case .name(let name):
         // A domain name holds letters, digits, '-', '_' and '.' only.
-        line.append(name.text)
+        line.append(plain: name.text)
         line.append(UInt8(ascii: ":"))
-        line.append(endpoint.port)
+        line.append(UInt64(endpoint.port))
       }
     }
   }
@@ -181,7 +201,7 @@ extension LogLine {
   /// Appends a value of any content.
   package mutating func append(value: String, style: Style) {
     if style == .text, value != "-", !value.isEmpty, value.utf8.allSatisfy(Self.isBare) {
-      append(value)
+      append(plain: value)
     } else {
       quoted(if: true) { $0.append(escaping: value) }
     }

@@ -35,7 +35,7 @@ public final class OperationalLog: Sendable {
       line.clear()
       line.append(time)
       line.append(UInt8(ascii: " "))
-      line.append(level.rawValue)
+      line.append(value: level.rawValue, style: .text)
       line.append(UInt8(ascii: " "))
       line.append(value: message, style: .text)
       sink.append(line.bytes.span.bytes, shard: 0)

@@ -140,21 +140,21 @@ import Testing
 
   @Test func aPermitThatIsGrantedWhileItsTakerLeavesIsPassedOn() async {
     // Both orders of the race, over and over: no permit may be lost and none may be doubled.
-    let gates = Gates(shards: 1)
+    let gate = Gate()
     let inside = Counter()
     await withTaskGroup(of: Void.self) { group in
       for worker in 0..<4 {
         group.addTask {
           var random = SeededRandom(seed: UInt64(worker))
           for _ in 0..<5000 {
-            switch gates.enter(.global, limit: 1, queue: 8) {
+            switch gate.enter(limit: 1, queue: 8) {
             case .queueFull: continue
             case .enter: break
             case .wait(let waiter):
               while !waiter.signal.hasFired, random.next() % 64 != 0 { await Task.yield() }
-              if gates.leave(waiter, .global) { continue }
+              if gate.leave(waiter) { continue }
             }
-            let permit = gates.permit(.global, limit: 1)
+            let permit = Permit(gate, limit: 1)
             #expect(inside.enter() == 1)
             inside.leave()
             _ = consume permit
@@ -162,22 +162,42 @@ import Testing
         }
       }
     }
-    #expect(gates.load(of: .global) == (0, 0))
+    #expect(gate.load == (0, 0))
   }
 
   @Test func whoLeavesAVeryLongQueueLeavesNothingBehind() {
-    let gates = Gates(shards: 1)
-    guard case .enter = gates.enter(.global, limit: 1, queue: 10) else { return #expect(Bool(false)) }
+    let gate = Gate()
+    guard case .enter = gate.enter(limit: 1, queue: 10) else { return #expect(Bool(false)) }
     weak var left: PermitWaiter?
     for _ in 0..<10_000 {
-      guard case .wait(let waiter) = gates.enter(.global, limit: 1, queue: 10) else { return #expect(Bool(false)) }
+      guard case .wait(let waiter) = gate.enter(limit: 1, queue: 10) else { return #expect(Bool(false)) }
       if left == nil { left = waiter }
-      #expect(gates.leave(waiter, .global))
+      #expect(gate.leave(waiter))
     }
     #expect(left == nil)
-    #expect(gates.load(of: .global) == (1, 0))
-    _ = gates.permit(.global, limit: 1)
-    #expect(gates.load(of: .global) == (0, 0))
+    #expect(gate.load == (1, 0))
+    _ = Permit(gate, limit: 1)
+    #expect(gate.load == (0, 0))
+  }
+
+  @Test func gatesThatNobodyUsesAreDropped() {
+    let gates = Gates()
+    let held = (0..<100).map { number in
+      let (gate, _) = gates.enter(LimitKey(hashing: number), limit: 1, queue: 0)
+      return gate
+    }
+    for number in 1000..<50_000 {
+      let (gate, entry) = gates.enter(LimitKey(hashing: number), limit: 1, queue: 0)
+      guard case .enter = entry else { return #expect(Bool(false)) }
+      _ = Permit(gate, limit: 1)
+    }
+    #expect(gates.count < 16 * 64 + 200)
+    for number in 0..<100 {
+      // The very gate, with the permit that is still held.
+      let (gate, entry) = gates.enter(LimitKey(hashing: number), limit: 1, queue: 0)
+      guard case .queueFull = entry else { return #expect(Bool(false)) }
+      #expect(gate === held[number])
+    }
   }
 
   @Test(arguments: [

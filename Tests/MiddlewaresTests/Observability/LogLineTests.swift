@@ -33,7 +33,7 @@ private func json(_ bytes: [UInt8]) -> String { line { $0.append(value: bytes.sp
 
   @Test func writesNumbersAndDurations() {
     #expect(line { $0.append(UInt64.max) } == "18446744073709551615")
-    #expect(line { $0.append(0) } == "0")
+    #expect(line { $0.append(-7) } == "0")
     #expect(line { $0.append(milliseconds: .microseconds(1_234_005)) } == "1234.005")
     #expect(line { $0.append(milliseconds: .nanoseconds(999)) } == "0.000")
     #expect(line { $0.append(milliseconds: .seconds(-1)) } == "0.000")

@@ -6,10 +6,14 @@ import PipelineTesting
 /// Prints what one pass through a chain costs, in nanoseconds and allocations, for 0, 1, 5, 20 and 50 middlewares, and the
 /// ratio of a layer to a plain out-of-line async call of the same run.
 ///
-/// `swift run -c release --package-path Benchmarks/ChainBenchmark` (`--quick`: fewer rounds, for a look)
+/// `swift run -c release --package-path Benchmarks/ChainBenchmark` (`--quick`: fewer rounds, for a look; `--only NAME`:
+/// one middleware for ten seconds or so, for a profiler)
 @main struct ChainBenchmark {
   static func main() async throws {
     let rounds = CommandLine.arguments.contains("--quick") ? 3 : 9
+    if let flag = CommandLine.arguments.firstIndex(of: "--only"), flag + 1 < CommandLine.arguments.count {
+      return try await one(CommandLine.arguments[flag + 1])
+    }
     let exchange = MockTCPExchange()
     let request = UnansweredExchange(
       id: 1, client: exchange.client, listener: exchange.listener, runtime: exchange.runtime,
@@ -30,6 +34,17 @@ import PipelineTesting
         if count == 0 { empty = result }
         report("tcp \(count), \(title)", result, layers: count, empty: empty, plain: plain)
       }
+    }
+
+    var noChain = plain
+    for (name, layers, make) in [("no chain", 0, chains(.counts)[0].make)] + realChains() {
+      let service = try make()
+      let result = try await measure(rounds) {
+        exchange.recycle(id: 1)
+        return try await service.serve(exchange)
+      }
+      if layers == 0 { noChain = result }
+      report(name, result, layers: layers, empty: noChain, plain: plain)
     }
 
     let http = try Service(
@@ -57,6 +72,19 @@ import PipelineTesting
       return try await http.serve(request)
     }
     report("http 5 (identity, 2 respond)", five, layers: 5, empty: none, plain: plain)
+  }
+
+  /// A chain of one middleware, by the name of its row, for a profiler.
+  private static func one(_ name: String) async throws {
+    let exchange = MockTCPExchange()
+    for (row, _, make) in realChains() where row == name {
+      let service = try make()
+      let cost = try await measure(100) {
+        exchange.recycle(id: 1)
+        return try await service.serve(exchange)
+      }
+      print(row, tenths(cost.nanoseconds), "ns", tenths(cost.mallocs), "mallocs")
+    }
   }
 
   private struct Cost {
