@@ -54,8 +54,9 @@ struct ResolverCache<Waiter> {
     var staleUntil = Instant(nanoseconds: 0)
     var waiters: [Waiter] = []
     var isBeingLookedUp = false
-    /// Used since the sweep came by last: survives it once more (the "clock" algorithm).
-    var wasUsed = true
+    /// Asked for again since the sweep came by last: survives it once more (the "clock" algorithm). Names that are asked
+    /// for only once go first.
+    var wasUsed = false
   }
 
   private let caching: ResolverCaching

@@ -205,3 +205,12 @@ extension EngineFixture {
     #expect(counters.spilledBytes.value == 0, "spilled bytes", sourceLocation: sourceLocation)
   }
 }
+
+extension EngineFixture {
+  /// Connections that live on all loops.
+  func connectionCount() async -> Int {
+    var count = 0
+    for loop in engine.loops { count += await loop.run { $0.connections.count } }
+    return count
+  }
+}

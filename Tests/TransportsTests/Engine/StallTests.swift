@@ -1,0 +1,79 @@
+import Glibc
+import Pipeline
+import Testing
+
+@testable import Transports
+
+@Suite struct StallTests {
+  private let start = Instant(nanoseconds: 1_000_000_000)
+
+  @Test func aTurnIsReportedOnceWhenItIsTooLong() {
+    var detector = StallDetector()
+    #expect(detector.look(turnStart: nil, now: start) == nil)
+    #expect(detector.look(turnStart: start, now: start + .milliseconds(50)) == nil)
+    let report = detector.look(turnStart: start, now: start + .milliseconds(60))
+    #expect(report == StallDetector.Report(lasted: .milliseconds(60), unreported: 0))
+    #expect(detector.look(turnStart: start, now: start + .milliseconds(80)) == nil)
+  }
+
+  @Test func reportsAreRareAndCountWhatTheyLeaveOut() {
+    var detector = StallDetector()
+    #expect(detector.look(turnStart: start, now: start + .milliseconds(60)) != nil)
+    for second in 1...3 {
+      let turn = start + .seconds(second)
+      #expect(detector.look(turnStart: turn, now: turn + .milliseconds(60)) == nil)
+    }
+    let turn = start + .seconds(20)
+    let report = detector.look(turnStart: turn, now: turn + .milliseconds(70))
+    #expect(report == StallDetector.Report(lasted: .milliseconds(70), unreported: 3))
+  }
+
+  @Test func aTaskThatBlocksItsLoopIsNamed() async throws {
+    let fixture = try await EngineFixture { connection in
+      _ = try await connection.client.readByte(connection)
+      usleep(200_000)
+    }
+    let client = try BlockingPeer.connect(fixture.address)
+    try client.send([1])
+    let line = try #require(await fixture.logged.next())
+    #expect(line.level == .warning)
+    #expect(line.text.hasPrefix("loop 0 is stalled for "))
+    #expect(line.text.hasSuffix(" ms by listener test"))
+    _ = await fixture.ended.next()
+    client.close()
+    await fixture.stop()
+  }
+}
+
+@Suite struct OffloadPoolTests {
+  private final class Work: OffloadWork {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    func perform() { body() }
+  }
+
+  @Test func threadsAndQueueAreBounded() async throws {
+    let pool = OffloadPool(threads: 2, queueLimit: 3)
+    let gate = Gate()
+    let started = Mailbox<pthread_t>()
+    let done = EngineCounters.Gauge()
+    let work = {
+      Work {
+        started.put(pthread_self())
+        gate.wait()
+        done.add(1)
+      }
+    }
+    for _ in 0..<2 {
+      #expect(pool.submit(work()))
+      _ = await started.next()
+    }
+    for _ in 0..<3 { #expect(pool.submit(work())) }
+    #expect(!pool.submit(work()))
+    gate.open()
+    // What is queued is finished before the pool ends.
+    try await onThread { pool.shutDown() }
+    #expect(done.value == 5)
+    #expect(!pool.submit(work()))
+  }
+}
