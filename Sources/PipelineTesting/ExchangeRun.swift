@@ -121,6 +121,28 @@ public final class ExchangeRun: Sendable {
     await loop.settle()
   }
 
+  /// Until the chain has called its end, or the exchange is over, however long something foreign takes that the chain
+  /// awaits in ``Exchange/bounded(_:)``.
+  public func reachedEnd() async {
+    await loop.settle()
+    while !isAtEnd, outcome == .waiting {
+      await loop.work()
+      await loop.settle()
+    }
+  }
+
+  /// Until it is over, however long something foreign takes that the chain awaits in ``Exchange/bounded(_:)``.
+  ///
+  /// - Returns: how it ended. Hangs when the exchange waits for the test.
+  @discardableResult public func ended() async -> Outcome {
+    await loop.settle()
+    while outcome == .waiting {
+      await loop.work()
+      await loop.settle()
+    }
+    return outcome
+  }
+
   /// Until the exchange waits for something that the test decides.
   public func settle() async { await loop.settle() }
 

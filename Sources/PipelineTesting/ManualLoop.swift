@@ -69,6 +69,18 @@ public final class ManualLoop: TaskExecutor {
     }
   }
 
+  /// Until something is ready to run.
+  func work() async {
+    await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+      let mayGoOn = state.withLock { state in
+        if !state.jobs.isEmpty { return true }
+        state.idleWaiters.append(continuation)
+        return false
+      }
+      if mayGoOn { continuation.resume() }
+    }
+  }
+
   func parkedOne() { state.withLock { $0.parked += 1 } }
   func unparkedOne() { state.withLock { $0.parked -= 1 } }
 

@@ -238,15 +238,21 @@ private struct MemoryRelay {
   private mutating func move(
     _ party: Party, from source: MemoryStream, to sink: MemoryStream, atMost limit: Int
   ) throws -> Int {
+    let other: Party = party == .client ? .upstream : .client
+    let bytes = try blaming(party) { try source.take(atMost: min(limit, sink.room)) }
+    if !bytes.isEmpty { try blaming(other) { _ = try sink.write(bytes) } }
+    if source.hasEnded {
+      if party == .client { upEnded = true } else { downEnded = true }
+      firstToEnd = firstToEnd ?? party
+      try blaming(other) { try sink.finishWriting() }
+    }
+    return bytes.count
+  }
+
+  /// Says whose stream it was that was reset.
+  private func blaming<Result>(_ party: Party, _ body: () throws -> Result) throws -> Result {
     do {
-      let bytes = try source.take(atMost: min(limit, sink.room))
-      if !bytes.isEmpty { try sink.write(bytes) }
-      if source.hasEnded {
-        if party == .client { upEnded = true } else { downEnded = true }
-        firstToEnd = firstToEnd ?? party
-        try sink.finishWriting()
-      }
-      return bytes.count
+      return try body()
     } catch StreamError.reset {
       throw Rejection(party == .client ? .clientGone : .upstreamReset)
     }

@@ -9,6 +9,8 @@ public import Pipeline
 /// It asks for one identity type and does not compile below an authenticator that gives another, or none. Who may not pass is
 /// told `forbidden`. Costs one call of the rule.
 public struct Authorize<User: Identity>: IdentityMiddleware {
+  @inlinable public static var throwsLate: Bool { false }
+
   public typealias Carrier = Exchange
 
   private let rule: @Sendable (User) -> Bool

@@ -17,6 +17,8 @@ public import Pipeline
 /// The client is told `forbidden`; `nameNotFound` where a name has no address. Costs a look-up in the resolver's cache and
 /// one pass over the rules for each address.
 public struct DestinationRules<Needs: Need>: TransparentElement {
+  @inlinable public static var throwsLate: Bool { false }
+
   public typealias Carrier = Exchange
 
   private let policy: @Sendable (Needs.Value, ListenerInfo) -> AddressPolicy

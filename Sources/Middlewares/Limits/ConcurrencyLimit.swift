@@ -11,6 +11,8 @@ public import Pipeline
 /// of the exchange, the relayed bytes included, and given back on every path. Two short locks an exchange; an allocation
 /// only for one that has to wait.
 public struct ConcurrencyLimit<Key: BucketKey>: TransparentElement {
+  @inlinable public static var throwsLate: Bool { false }
+
   public typealias Carrier = Exchange
   public typealias Needs = Key.Needs
   public typealias Gives = Unchanged

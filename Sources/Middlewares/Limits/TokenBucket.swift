@@ -12,6 +12,8 @@ public import Pipeline
 /// The state of a key is one 64-bit word, and a take one compare-and-swap; no allocation for a key that is known.
 /// Memory is fixed when the bucket is made: 24 bytes a slot, 29 to 58 bytes per key of `maxKeys`.
 public struct TokenBucket<Key: BucketKey>: TransparentElement {
+  @inlinable public static var throwsLate: Bool { false }
+
   public typealias Carrier = Exchange
   public typealias Needs = Key.Needs
   public typealias Gives = Unchanged

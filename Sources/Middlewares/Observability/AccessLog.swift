@@ -14,6 +14,8 @@ internal import Synchronization
 /// escaped, so that it can neither end the line nor forge a field. Once warm a line costs no allocation; a refused
 /// exchange's error is the only thing that may build text.
 public struct AccessLog: Middleware {
+  @inlinable public static var throwsLate: Bool { false }
+
   /// How a line looks.
   public struct Format: Hashable, Sendable {
     let style: LogLine.Style

@@ -15,6 +15,8 @@ public import Pipeline
 /// is. The client sees the error of the last attempt. Costs nothing where nothing fails. What stands below runs once per
 /// attempt; what stands above runs once.
 public struct Retry: Middleware {
+  @inlinable public static var throwsLate: Bool { false }
+
   /// 1...10, the first one included.
   public let attempts: Int
   /// For each attempt; more than zero. `nil`: what the deadline above leaves.

@@ -9,6 +9,8 @@ public import Pipeline
 /// the exchange is cut. A tunnel that may live long does not belong under it: the listener's idle limit and lifetime are
 /// for those. The nearest deadline wins, whoever set it. Costs no task and no timer of its own: the engine enforces it.
 public struct Timeout: Middleware {
+  @inlinable public static var throwsLate: Bool { false }
+
   /// More than zero.
   public let limit: Duration
 

@@ -14,6 +14,8 @@ public import Pipeline
 ///
 /// Refuses nobody. Costs one short lock at the end of an exchange.
 public struct UsageTracking: Middleware {
+  @inlinable public static var throwsLate: Bool { false }
+
   private var meter: UsageMeter
   /// Given, and therefore chosen anew by a new configuration.
   private let hasOwnStore: Bool

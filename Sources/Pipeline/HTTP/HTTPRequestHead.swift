@@ -25,7 +25,8 @@ public struct HTTPRequestHead: Sendable {
   /// What follows the first `?`; `nil` without one.
   public var query: String? {
     let end = pathRange.upperBound
-    return end < targetBytes.count ? String(decoding: targetBytes[(end + 1)...], as: UTF8.self) : nil
+    let hasQuery = end < targetBytes.count && targetBytes[end] == UInt8(ascii: "?")
+    return hasQuery ? String(decoding: targetBytes[(end + 1)...], as: UTF8.self) : nil
   }
 
   /// The host that the request is for, without the port and in lower case: of the target where it has one, else of the

@@ -2,13 +2,17 @@ import CMallocCount
 import Glibc
 import Pipeline
 import PipelineTesting
+import Synchronization
 
 /// Prints what one pass through a chain costs, in nanoseconds and allocations, for 0, 1, 5, 20 and 50 middlewares, and the
 /// ratio of a layer to a plain out-of-line async call of the same run.
 ///
-/// `swift run -c release --package-path Benchmarks/ChainBenchmark` (`--quick`: fewer rounds, for a look; `--only NAME`:
-/// one middleware for ten seconds or so, for a profiler)
+/// `swift run -c release --package-path Benchmarks/ChainBenchmark` (`--quick`: fewer rounds, for a look; `--check`: exit 1
+/// when a pass allocates, or an empty layer costs more than 3 plain calls; `--only NAME`: one middleware for ten seconds or
+/// so, for a profiler)
 @main struct ChainBenchmark {
+  private static let failures = Mutex<[String]>([])
+
   static func main() async throws {
     let rounds = CommandLine.arguments.contains("--quick") ? 3 : 9
     if let flag = CommandLine.arguments.firstIndex(of: "--only"), flag + 1 < CommandLine.arguments.count {
@@ -17,7 +21,7 @@ import PipelineTesting
     let exchange = MockTCPExchange()
     let request = UnansweredExchange(
       id: 1, client: exchange.client, listener: exchange.listener, runtime: exchange.runtime,
-      request: HTTPRequestHead(method: .get, target: "/"))
+      request: HTTPRequestHead(method: .get, target: "/users/7"))
 
     print("chain                          ns/pass   ns/layer   x plain call   mallocs/pass")
     let plain = try await measure(rounds) { try await plainCall(exchange) }
@@ -44,7 +48,7 @@ import PipelineTesting
         return try await service.serve(exchange)
       }
       if layers == 0 { noChain = result }
-      report(name, result, layers: layers, empty: noChain, plain: plain)
+      report(name, result, layers: layers, empty: noChain, plain: plain, hasWork: true)
     }
 
     let http = try Service(
@@ -72,6 +76,44 @@ import PipelineTesting
       return try await http.serve(request)
     }
     report("http 5 (identity, 2 respond)", five, layers: 5, empty: none, plain: plain)
+
+    let routed = try Service(
+      Listener(.http, on: ":1") {
+      } to: {
+        Route("/a", methods: [.post], to: { HTTPLeaf() })
+        Route("/:name") {
+          Responding()
+        } to: {
+          HTTPLeaf()
+        }
+      }, shards: 1)
+    let route = try await measure(rounds) {
+      request.recycle(id: 1)
+      return try await routed.serve(request)
+    }
+    report("http, the second of two routes", route, layers: 0, empty: none, plain: plain)
+
+    let header: [UInt8] = Array("Basic YS11c2VyLW5hbWUtbG9uZ2VyLXRoYW4tMTUtYnl0ZXM6cHc=".utf8)
+    let state = Authority()
+    request.rememberIdentity(Principal("a-user-name-longer-than-15-bytes"), for: header.span, by: state, version: 1)
+    let remembered = try await measure(rounds) {
+      request.principal = request.rememberedIdentity(Principal.self, for: header.span, by: state, version: 1)
+      return Summary()
+    }
+    report("a remembered identity", remembered, layers: 0, empty: none, plain: plain)
+
+    let key = try await measure(rounds) {
+      exchange.recycle(id: 1)
+      exchange[Number.self] += 1
+      return Summary()
+    }
+    report("recycle, a key read and set", key, layers: 0, empty: none, plain: plain)
+
+    let failures = failures.withLock { $0 }
+    if CommandLine.arguments.contains("--check"), !failures.isEmpty {
+      print(failures.map { "failed: \($0)" }.joined(separator: "\n"))
+      exit(1)
+    }
   }
 
   /// A chain of one middleware, by the name of its row, for a profiler.
@@ -111,14 +153,19 @@ import PipelineTesting
     return Cost(nanoseconds: times.min() ?? 0, mallocs: mallocs)
   }
 
+  private static func note(_ failure: String) { failures.withLock { $0.append(failure) } }
+
   private static func threadTime() -> Int {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     return time.tv_sec * 1_000_000_000 + time.tv_nsec
   }
 
-  private static func report(_ name: String, _ cost: Cost, layers: Int, empty: Cost, plain: Cost) {
+  private static func report(_ name: String, _ cost: Cost, layers: Int, empty: Cost, plain: Cost, hasWork: Bool = false)
+  {
     let layer = layers > 0 ? (cost.nanoseconds - empty.nanoseconds) / Double(layers) : 0
+    if cost.mallocs >= 0.01 { note("\(name): \(cost.mallocs) mallocs a pass, allowed is 0") }
+    if !hasWork, layer > 3 * plain.nanoseconds { note("\(name): a layer costs more than 3 plain calls") }
     let ratio = layers > 0 ? layer / plain.nanoseconds : cost.nanoseconds / plain.nanoseconds
     print(
       padded(name, 30, left: true), padded(tenths(cost.nanoseconds), 8), padded(layers > 0 ? tenths(layer) : "", 10),

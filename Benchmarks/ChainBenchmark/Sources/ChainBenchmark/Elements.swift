@@ -64,3 +64,10 @@ struct PerIdentity: IdentityMiddleware {
 
 /// A request whose response goes nowhere.
 final class UnansweredExchange: HTTPExchange {}
+
+/// An authenticator's state.
+final class Authority {}
+
+struct Number: ExchangeKey {
+  static var defaultValue: Int { 0 }
+}
