@@ -8,6 +8,8 @@ struct EngineOptions: Sendable {
   /// Binds each loop to a processor, beginning with this one.
   var firstProcessor: Int32?
   var offloadThreads = 4
+  /// Look-ups have threads of their own: passwords that strangers send must not keep names from being resolved.
+  var lookupThreads = 4
   var offloadQueue = 1024
   var dialing = DialOptions()
   var caching = ResolverCaching()
@@ -19,10 +21,11 @@ struct EngineOptions: Sendable {
   var log: @Sendable (LogLevel, String) -> Void = { _, _ in }
 }
 
-/// The loops of a process and what they share: the offload pool, the resolver, the watchdog.
+/// The loops of a process and what they share: the pools, the resolver, the watchdog.
 final class Engine: Sendable {
   let loops: [Loop]
   let offloadPool: OffloadPool
+  private let lookupPool: OffloadPool
   let resolver: Resolver
   let dialing: DialOptions
   let splices: Bool
@@ -36,7 +39,8 @@ final class Engine: Sendable {
     precondition((1...1024).contains(count), "an engine has 1...1024 loops, got \(count)")
     loops = try (0..<count).map { try Loop(index: $0, counters: options.counters) }
     offloadPool = OffloadPool(threads: options.offloadThreads, queueLimit: options.offloadQueue)
-    resolver = Resolver(options.lookup, caching: options.caching, pool: offloadPool)
+    lookupPool = OffloadPool(name: "lookup", threads: options.lookupThreads, queueLimit: options.offloadQueue)
+    resolver = Resolver(options.lookup, caching: options.caching, pool: lookupPool)
     dialing = options.dialing
     splices = options.splices
     counters = options.counters
@@ -51,12 +55,13 @@ final class Engine: Sendable {
 
   func log(_ level: LogLevel, _ message: @autoclosure () -> String) { sink(level, message()) }
 
-  /// Cuts what still lives, ends the loops, the pool and the watchdog, and waits for them. Not to be called on a loop.
+  /// Cuts what still lives, ends the loops, the pools and the watchdog, and waits for them. Not to be called on a loop.
   func stop() {
     watchdog.stop()
     for loop in loops { loop.stop() }
     for loop in loops { loop.join() }
     offloadPool.shutDown()
+    lookupPool.shutDown()
   }
 
   /// Runs `work` on every loop, each with its loop, and waits for all. Not to be called on a loop.

@@ -19,15 +19,18 @@ final class OffloadPool: @unchecked Sendable {
   private var threads: [pthread_t] = []
   private var stopping = false
 
+  private let name: String
   let threadLimit: Int
   let queueLimit: Int
 
   /// - Parameters:
+  ///   - name: for the names of its threads.
   ///   - threads: 1...1024; started when first needed.
   ///   - queueLimit: how much work may wait for a thread, 1 or more.
-  init(threads: Int = 4, queueLimit: Int = 1024) {
+  init(name: String = "work", threads: Int = 4, queueLimit: Int = 1024) {
     precondition((1...1024).contains(threads), "an offload pool has 1...1024 threads, got \(threads)")
     precondition(queueLimit >= 1, "the queue of an offload pool holds 1 or more, got \(queueLimit)")
+    self.name = name
     threadLimit = threads
     self.queueLimit = queueLimit
   }
@@ -41,7 +44,7 @@ final class OffloadPool: @unchecked Sendable {
     if idle > 0 {
       condition.wakeOne()
     } else if threads.count < threadLimit {
-      threads.append(startThread(named: "sluice-work-\(threads.count)") { [self] in run() })
+      threads.append(startThread(named: "sluice-\(name)-\(threads.count)") { [self] in run() })
     }
     return true
   }

@@ -85,6 +85,42 @@ import Testing
     #expect(verifier.verifications == 1)
   }
 
+  @Test func namesAreResolvedWhilePasswordsFillTheirPool() async throws {
+    let verifier = SlowVerifier()
+    let users = try UserTable(verifier: verifier, [.init(name: "ann", password: "secret", hashedBy: verifier)])
+    let origin = try TestOrigin.echo()
+    guard case .ip(_, let port) = origin.address else { return }
+    try await withServer {
+      Listener(.socks5, on: "127.0.0.1:0", name: "named") {
+        PasswordAuth(users)
+      } to: {
+        Direct()
+      }
+      Listener(.socks5, on: "127.0.0.1:0", name: "open") {
+      } to: {
+        Direct()
+      }
+    } body: { server in
+      let named = server.address("named")
+      let open = server.address("open")
+      try await onThread {
+        // More guesses, each of them another, than the pool has threads.
+        let guessers = try (0..<8).map { index in
+          let client = try SOCKS5Client(named)
+          #expect(try client.greet(2) == 2)
+          try client.peer.send(ClientBytes.login("user\(index)", "guess"))
+          return client
+        }
+        verifier.awaitBegun(4)
+        let client = try SOCKS5Client(open)
+        #expect(try client.greet(0) == 0)
+        #expect(try client.request(ClientBytes.connect(name: "localhost", port: port))?.code == 0)
+        verifier.release()
+        for guesser in guessers { #expect(try guesser.answer(1) != 0) }
+      }
+    }
+  }
+
   @Test func aWrongPasswordIsAnsweredAndTheConnectionClosed() async throws {
     let verifier = SlowVerifier()
     verifier.release()
@@ -128,10 +164,10 @@ private final class SlowVerifier: PasswordVerifier, @unchecked Sendable {
     return begun
   }
 
-  /// Returns when a verification is under way.
-  func awaitBegun() {
+  /// Returns when so many verifications are under way.
+  func awaitBegun(_ count: Int = 1) {
     condition.lock()
-    while begun == 0 { condition.wait() }
+    while begun < count { condition.wait() }
     condition.unlock()
   }
 
