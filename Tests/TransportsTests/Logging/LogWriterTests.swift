@@ -114,10 +114,14 @@ private func reported(_ lines: [String]) -> Int {
     let taken = (0..<20_000).count { _ in log.append(text) }
     #expect(taken < 20_000)
     #expect(log.dropped == 20_000 - taken)
-    let reader = Task.detached { readLines(pipe.reading) }
-    #expect(log.stop(within: .seconds(10)))
+    // Both block, so neither may take one of the few threads that tests share.
+    let read = Mailbox<[String]>()
+    let reading = pipe.reading
+    detachedThread { read.put(readLines(reading)) }
+    let isWritten = try await onThread { log.stop(within: .seconds(10)) }
+    #expect(isWritten)
     close(pipe.writing)
-    let lines = await reader.value
+    let lines = await read.next() ?? []
     close(pipe.reading)
     #expect(lines.count { $0 == text } == taken)
     #expect(reported(lines) == 20_000 - taken)
