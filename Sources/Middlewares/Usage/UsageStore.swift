@@ -3,7 +3,7 @@ public import Pipeline
 /// Whom a piece of usage belongs to.
 public enum UsageAccount: Hashable, Sendable, CustomStringConvertible {
   case identity(Principal)
-  /// Passed without a login, on a listener that asks for none.
+  /// Passed without a login, on a listener that asks for none, or under the name `anonymous`.
   case anonymous
   /// Turned away before anybody was known.
   case unauthenticated

@@ -163,7 +163,8 @@ private final class UsageMeter: ByteMeter {
   }
 
   private func account(of exchange: Exchange, _ outcome: UsageOutcome) -> UsageAccount {
-    if let principal = exchange.principal { return .identity(principal) }
+    // AnonymousAuth gives everybody a name; by its own default it is the one of this account.
+    if let principal = exchange.principal { return principal.id == "anonymous" ? .anonymous : .identity(principal) }
     // Somebody who came as far as an upstream did not have to log in.
     let wasLetIn = outcome != .refused && outcome != .failed || exchange.isCommitted || exchange.upstreamAddress != nil
     return wasLetIn ? .anonymous : .unauthenticated

@@ -59,6 +59,16 @@ private func numbers(_ totals: UsageTotals?) -> UsageChange? {
     #expect(used(.anonymous) == UsageChange(requests: 1, connections: 1))
   }
 
+  @Test func theIdentityNamedAnonymousIsTheSameAccount() async throws {
+    let harness = try harness {
+      UsageTracking(store)
+      AnonymousAuth()
+    }
+    #expect(await harness.run() == .served())
+    #expect(used(.anonymous) == UsageChange(requests: 1, connections: 1))
+    #expect(store.accounts().count == 1)
+  }
+
   @Test func whoIsTurnedAwayBeforeALoginIsUnauthenticated() async throws {
     let harness = try harness {
       UsageTracking(store)
