@@ -3,15 +3,15 @@ import Testing
 
 /// What the compiler says of chains in which an access rule stands where it cannot.
 struct AccessDiagnosticsTests {
-  private static let answers = Result { try CompilerChecks(prelude: prelude).errors(of: mistakes) }
+  private static let answers = Task { try await CompilerChecks(prelude: prelude).errors(of: mistakes) }
 
   @Test(arguments: mistakes)
-  func aWrongChainIsRefusedInOneSentenceThatNamesTheCulprit(_ mistake: Mistake) throws {
-    #expect(try Self.answers.get()[mistake.name] ?? [] == mistake.errors)
+  func aWrongChainIsRefusedInOneSentenceThatNamesTheCulprit(_ mistake: Mistake) async throws {
+    #expect(try await Self.answers.value[mistake.name] ?? [] == mistake.errors)
   }
 
-  @Test func rightProgramsCompile() throws {
-    #expect(try CompilerChecks(prelude: prelude).errors(of: rightPrograms) == [:])
+  @Test func rightProgramsCompile() async throws {
+    #expect(try await CompilerChecks(prelude: prelude).errors(of: rightPrograms) == [:])
   }
 }
 

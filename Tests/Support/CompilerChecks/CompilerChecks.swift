@@ -34,7 +34,15 @@ public struct CompilerChecks: Sendable {
   ///
   /// Region checks run in passes over SIL, so type-checking alone would not show them; and they run only where nothing else
   /// is wrong, so programs that fail in them are compiled apart from the others.
-  public func errors(of mistakes: [Mistake]) throws -> [String: [String]] {
+  ///
+  /// The compiler takes its time, on a thread of its own: a thread of the pool that waits for it would starve the other tests.
+  public func errors(of mistakes: [Mistake]) async throws -> [String: [String]] {
+    try await withCheckedThrowingContinuation { continuation in
+      Thread.detachNewThread { continuation.resume(with: Result { try compile(mistakes) }) }
+    }
+  }
+
+  private func compile(_ mistakes: [Mistake]) throws -> [String: [String]] {
     let directory = FileManager.default.temporaryDirectory.appending(path: "mistakes-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer {
