@@ -41,6 +41,16 @@ public struct PasswordAuth: Authenticator {
   }
 
   public func authenticate(_ exchange: PasswordExchange) async throws -> AuthenticatedUser {
+    guard let http = exchange as? HTTPExchange else { return try await logIn(exchange) }
+    // Before anything else: a change that comes while the user logs in makes what is remembered worthless.
+    let version = users.version
+    if let user = remembered(by: http, version) { return user }
+    let user = try await logIn(http)
+    remember(user, on: http, version)
+    return user
+  }
+
+  private func logIn(_ exchange: PasswordExchange) async throws -> AuthenticatedUser {
     guard let credentials = try await exchange.credentials() else {
       throw Rejection(.credentialsRequired, detail: "the client sent no user name and password")
     }
@@ -119,6 +129,31 @@ public struct PasswordAuth: Authenticator {
       return true
     }
   }
+}
+
+// MARK: - Kept HTTP connections
+
+extension PasswordAuth {
+  /// Who logged in with the very same field on this connection before, while no user was changed: nothing is decoded and
+  /// nothing is digested.
+  private func remembered(by http: HTTPExchange, _ version: UInt64) -> AuthenticatedUser? {
+    http.request.fields.withValue(of: http.credentialsField) { field in
+      guard let field else { return nil }
+      return http.rememberedIdentity(AuthenticatedUser.self, for: field, by: users, version: version)
+    }
+  }
+
+  private func remember(_ user: AuthenticatedUser, on http: HTTPExchange, _ version: UInt64) {
+    http.request.fields.withValue(of: http.credentialsField) { field in
+      guard let field else { return }
+      http.rememberIdentity(user, for: field, by: users, version: version, until: http.now + remembering)
+    }
+  }
+}
+
+extension HTTPExchange {
+  /// Where ``credentials()`` looks.
+  fileprivate var credentialsField: HeaderName { request.isForProxy ? "proxy-authorization" : "authorization" }
 }
 
 // MARK: - Component

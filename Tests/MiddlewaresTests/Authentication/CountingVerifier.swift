@@ -7,6 +7,7 @@ final class CountingVerifier: PasswordVerifier {
   private struct Counts {
     var verifications: [String] = []
     var hashes = 0
+    var digests = 0
     var failure: PasswordHashError?
   }
 
@@ -17,6 +18,7 @@ final class CountingVerifier: PasswordVerifier {
   /// Against which hashes, in order.
   var verified: [String] { counts.withLock { $0.verifications } }
   var hashes: Int { counts.withLock { $0.hashes } }
+  var digests: Int { counts.withLock { $0.digests } }
 
   /// From now on verifying throws.
   func fail(with error: PasswordHashError?) { counts.withLock { $0.failure = error } }
@@ -40,6 +42,7 @@ final class CountingVerifier: PasswordVerifier {
   }
 
   func digest(user: [UInt8], password: [UInt8]) -> PasswordDigest {
+    counts.withLock { $0.digests += 1 }
     func word(_ seed: Int) -> UInt64 {
       var hasher = Hasher()
       hasher.combine(seed)
