@@ -39,6 +39,9 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   /// The buffer into which every socket of the loop is read. Legal only between two suspensions.
   static let scratchSize = 256 * 1024
 
+  /// How long a stopping loop waits for tasks that have been cut.
+  static let stopPatience = Duration.seconds(5)
+
   /// This loop's index in its engine; what `Exchange.shard` says.
   let index: Int
   let scratch: UnsafeMutableRawPointer
@@ -70,6 +73,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   private(set) var now: Instant
 
   private var random = FastRandom.seeded()
+  private var stopEnds: Instant?
 
   private enum RemoteWork {
     case job(UnownedJob)
@@ -236,6 +240,11 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
 
   private func poll() {
     var timeout = jobs.isEmpty && requeued.isEmpty ? pollTimeout() : 0
+    if let stopEnds {
+      // What is left may be waiting for something that no loop sees.
+      let left = max((stopEnds - now).nanosecondsClamped / 1_000_000, 1)
+      timeout = timeout < 0 ? Int32(clamping: left) : min(timeout, Int32(clamping: left))
+    }
     if timeout != 0 {
       sleeping.store(true, ordering: .sequentiallyConsistent)
       let workCame =
@@ -280,9 +289,13 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
     remoteSpare.removeAll(keepingCapacity: true)
   }
 
-  /// Cuts what still lives; true when nothing is left to run.
+  /// Cuts what still lives; true when nothing is left to run, or when a task that awaits something foreign has had
+  /// `stopPatience` to notice its cancellation: it is left behind.
   private func finishStopping() -> Bool {
     connections.cutAll()
+    let stopEnds = stopEnds ?? now + Self.stopPatience
+    self.stopEnds = stopEnds
+    if now >= stopEnds { return true }
     return connections.isEmpty && jobs.isEmpty && requeued.isEmpty
       && !remotePending.load(ordering: .sequentiallyConsistent)
   }

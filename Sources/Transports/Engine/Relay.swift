@@ -110,14 +110,33 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
     repeat {
       stepAgain = false
       rounds -= 1
-      if broken != .upstream, !upRests { note(up.step(client, upstream, loop), from: .client) }
-      if outcome == nil, broken != .client, !downRests { note(down.step(upstream, client, loop), from: .upstream) }
+      stepUp()
+      if outcome == nil { stepDown() }
       if outcome == nil { passEndsOn() }
     } while stepAgain && outcome == nil && rounds > 0
     isStepping = false
     if outcome != nil { return }
     if stepAgain { requeue() }
     if up.moved &+ down.moved != movedBefore { noteMove() }
+  }
+
+  /// A direction that rests reads nothing, but hands over what it has read before.
+  private func stepUp() {
+    if broken == .upstream { return }
+    if upRests, up.held == 0 {
+      if hasBrokenSource(client.socket) { broke(.client) }
+    } else {
+      note(up.step(client, upstream, loop), from: .client)
+    }
+  }
+
+  private func stepDown() {
+    if broken == .client { return }
+    if downRests, down.held == 0 {
+      if hasBrokenSource(upstream.socket) { broke(.upstream) }
+    } else {
+      note(down.step(upstream, client, loop), from: .upstream)
+    }
   }
 
   /// What one direction's step means for the whole.
@@ -131,27 +150,33 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
       broken = source == .client ? .upstream : .client
       stepAgain = true
     case .sourceFailed:
-      broken = source
-      finishByItself()
+      broke(source)
     case .blocked:
-      if broken == source || hasBrokenSource(source) { finishByItself() }
+      if broken == source { return finishByItself() }
+      let (held, socket) = source == .client ? (up.held, client.socket) : (down.held, upstream.socket)
+      if held > 0, hasBrokenSource(socket) { broke(source) }
     case .finished:
       if broken == source { return finishByItself() }
       if finishedFirst == nil { finishedFirst = source }
     case .leaseUsedUp:
       if broken == source { return finishByItself() }
+      if source == .client ? upRests : downRests { return }
       renewLease()
       stepAgain = true
     }
   }
 
-  /// Whether a source that cannot be read now, because the other side takes nothing, has been reset meanwhile: then
-  /// nobody waits for what is held. Asked only when the poller has said that the socket is gone.
-  private func hasBrokenSource(_ source: Party) -> Bool {
-    let (direction, socket) = source == .client ? (up.held, client.socket) : (down.held, upstream.socket)
-    guard direction > 0, let socket, socket.readiness.contains(.gone), socket.takeError() != 0 else { return false }
-    broken = source
-    return true
+  /// A side is gone, and nothing that it sent can be handed over any more.
+  private func broke(_ side: Party) {
+    broken = side
+    finishByItself()
+  }
+
+  /// Whether a source that is not read now (the other side takes nothing, or the lease is empty) has been reset
+  /// meanwhile. Asked only when the poller has said that the socket is gone.
+  private func hasBrokenSource(_ socket: Socket?) -> Bool {
+    guard let socket, socket.readiness.contains(.gone) else { return false }
+    return socket.takeError() != 0
   }
 
   private func requeue() {

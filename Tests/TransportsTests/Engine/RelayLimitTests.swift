@@ -155,6 +155,22 @@ final class RecordingMeter: ByteMeter {
     await fixture.stopAndExpectNothingLeft()
   }
 
+  @Test func aClientThatResetsWhileItsDirectionRestsIsNoticed() async throws {
+    let origin = try BlockingOrigin()
+    // Nothing may go up, for as long as anybody asks.
+    let meter = RecordingMeter { _, now in Lease(up: 0, renewBy: now + .seconds(3600)) }
+    let results = Mailbox<Summary>()
+    let fixture = try await EngineFixture.tunnel(to: origin.address, results: results) { $0.attach(meter) }
+    let client = try BlockingPeer.connect(fixture.address)
+    let peer = try await onThread { try origin.accept() }
+    try client.send([1, 2, 3])
+    await fixture.parked()
+    client.reset()
+    #expect(await results.next() == Summary(traffic: Traffic(), endedBy: .client, ending: .reset))
+    peer.close()
+    await fixture.stopAndExpectNothingLeft()
+  }
+
   @Test func everyMoveBeginsTheIdleTimeAnew() async throws {
     let origin = try BlockingOrigin()
     var options = ListenerOptions()
