@@ -20,8 +20,9 @@ struct LoginCostTests {
       for _ in 0..<100 { _ = try await auth.authenticate(exchange) }
       fewest = min(fewest, malloc_count_of_this_thread() &- before)
     }
-    // A task takes new memory for its frames now and then; a debug build boxes what an optimised one does not.
-    #expect(fewest <= (isDebugBuild ? 200 : 1))
+    // A task takes new memory for its frames now and then; a debug build boxes four things a login that an optimised one
+    // keeps on the stack.
+    #expect(fewest <= (isDebugBuild ? 400 : 1))
   }
 
   private var isDebugBuild: Bool {
