@@ -215,6 +215,20 @@ struct ResponsePhaseTests {
     #expect(run.response?.fields["location"] == "https://example.org/a?b")
   }
 
+  @Test func anExchangeIsAnsweredOnce() async throws {
+    let harness = try ChainHarness(
+      Listener(.http, on: ":1") {
+      } to: {
+        Handle { exchange in
+          _ = try await exchange.respond(200)
+          return try await exchange.respond(201)
+        }
+      })
+    let run = await answered(harness)
+    #expect(run.response?.status == 200)
+    #expect(run.outcome == .refused(.internalError))
+  }
+
   @Test func aRejectionAfterTheCommitChangesNothingForTheClient() async throws {
     let harness = try ChainHarness(
       Listener(.http, on: ":1") {

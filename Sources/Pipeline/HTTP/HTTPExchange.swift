@@ -4,6 +4,7 @@
 /// whose `next` was called see and edit it, innermost first, and writes it. A throw in between leaves the exchange
 /// uncommitted and surfaces at the `next()` of whoever catches.
 open class HTTPExchange: PasswordExchange, PasswordTransport {
+  /// What the client asks; elements may rewrite it before they call `next`.
   public final var request: HTTPRequestHead
   /// What a 401 or 407 asks for (RFC 9110, 11.6.1). Authenticators set it before they throw.
   public final var challenge = HTTPExchange.basicChallenge
@@ -67,9 +68,11 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   /// Whoever answers: fills the head, runs the response phase, writes the head.
   ///
-  /// - Throws: what the phase throws, with the exchange uncommitted; what the write throws, with the exchange committed.
+  /// - Throws: what the phase throws, with the exchange uncommitted; what the write throws, with the exchange committed;
+  ///   `Rejection(.internalError)` when it has been answered already.
   public final func commit(_ fill: (inout HTTPResponseHead) throws -> Void) async throws {
-    precondition(!isCommitted, "an exchange is answered once")
+    // A mistake of a destination, which must not end the process.
+    guard !isCommitted else { throw Rejection(.internalError, detail: "an exchange is answered once") }
     // The head is taken out while elements edit it, so that they may use the exchange meanwhile (exclusive access).
     var answer = HTTPResponseHead()
     swap(&answer, &head)
@@ -87,9 +90,10 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     try await write(answer)
   }
 
-  /// Transport: an error reached the top before the commit. The elements above the one that threw answer for it, too; if
-  /// one of them throws now, the client gets a bare 500.
+  /// Transport: an error reached the top. The elements above the one that threw answer for it, too; if one of them throws
+  /// now, the client gets a bare 500. Does nothing after the commit: then only truncation is honest.
   public final func refuse(_ error: any Error) async throws {
+    guard !isCommitted else { return }
     let rejection = Rejection(error)
     let refusal = HTTPRefusal(rejection)
     do {
@@ -126,11 +130,7 @@ extension HTTPExchange {
   public final func rememberedIdentity<User: Identity>(
     _ type: User.Type, for credentials: borrowing Span<UInt8>, by state: AnyObject, version: UInt64
   ) -> User? {
-    for entry in identities {
-      guard let entry = entry as? RememberedIdentity<User>, entry.state === state else { continue }
-      return entry.user(for: credentials, version: version, now: now)
-    }
-    return nil
+    remembered(type, by: state)?.user(for: credentials, version: version, now: now)
   }
 
   /// Remembers an identity for the next requests on this connection that carry the very same credential bytes.
@@ -140,13 +140,17 @@ extension HTTPExchange {
     _ user: User, for credentials: borrowing Span<UInt8>, by state: AnyObject, version: UInt64,
     until expiry: Instant = .distantFuture
   ) {
-    for entry in identities {
-      guard let entry = entry as? RememberedIdentity<User>, entry.state === state else { continue }
-      entry.set(user, for: credentials, version: version, until: expiry)
-      return
-    }
-    let entry = RememberedIdentity<User>(state: state)
+    let entry = remembered(User.self, by: state) ?? RememberedIdentity<User>(state: state)
+    if !identities.contains(where: { $0 === entry }) { identities.append(entry) }
     entry.set(user, for: credentials, version: version, until: expiry)
-    identities.append(entry)
+  }
+
+  private func remembered<User: Identity>(_ type: User.Type, by state: AnyObject) -> RememberedIdentity<User>? {
+    // The types are compared first, so the cast cannot be wrong; a dynamic cast would cost more than all the rest.
+    for entry in identities where Swift.type(of: entry) == RememberedIdentity<User>.self {
+      let entry = unsafeDowncast(entry, to: RememberedIdentity<User>.self)
+      if entry.state === state { return entry }
+    }
+    return nil
   }
 }
