@@ -48,6 +48,7 @@ struct HTTPRequestHeadTests {
     ("/a/b?c=d", "/a/b", "c=d" as String?, nil as String?), ("http://Host:80/x?y", "/x", "y", "host"),
     ("*", "", nil, nil),
     ("http://[2001:db8::1]:8080", "", nil, "[2001:db8::1]"), ("/", "/", nil, nil), ("/a?b?c", "/a", "b?c", nil),
+    ("http://u:p@Host.:80/", "/", nil, "host"),
   ])
   func theTargetIsTakenApart(_ target: String, _ path: String, _ query: String?, _ host: String?) {
     let head = HTTPRequestHead(method: .get, target: target)

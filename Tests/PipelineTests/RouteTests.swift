@@ -110,6 +110,10 @@ struct RouteTests {
     #expect(await ask(harness, "/", host: "a.b.example.org") == "201")
     #expect(await ask(harness, "/", host: "example.org") == "404")
     #expect(await ask(harness, "/", host: "notexample.org") == "404")
+    #expect(await ask(harness, "/", host: ".example.org") == "404")
+    #expect(await ask(harness, "/", host: "api.example.org.") == "200")
+    #expect(await ask(harness, "http://user@api.example.org:80/") == "200")
+    #expect(await ask(harness, "http://api.example.org@evil.test/") == "404")
     #expect(await ask(harness, "http://api.example.org/", host: "other") == "200")
     #expect(await ask(harness, "/") == "404")
   }

@@ -74,17 +74,42 @@ public struct HTTPRequestHead: Sendable {
     return start..<end
   }
 
-  private static func host(of authority: borrowing Span<UInt8>) -> String {
-    var end = authority.count
-    for i in stride(from: authority.count - 1, through: 0, by: -1) {
-      if authority[i] == UInt8(ascii: "]") { break }
-      if authority[i] == UInt8(ascii: ":") {
-        end = i
-        break
-      }
+  /// Whether the request is for this host (in lower case), or for one below it; allocates nothing.
+  func isFor(_ host: [UInt8], orBelow: Bool) -> Bool {
+    if let authority = authorityRange {
+      return Self.matches(targetBytes.span.extracting(authority), host, orBelow: orBelow)
     }
+    return fields.withValue(of: "host") { value in
+      guard let value else { return false }
+      return Self.matches(value, host, orBelow: orBelow)
+    }
+  }
+
+  private static func matches(_ authority: borrowing Span<UInt8>, _ host: [UInt8], orBelow: Bool) -> Bool {
+    let range = hostRange(in: authority)
+    guard orBelow ? range.count > host.count + 1 : range.count == host.count else { return false }
+    let start = range.upperBound - host.count
+    for i in 0..<host.count where lowercased(authority[start + i]) != host[i] { return false }
+    return !orBelow || authority[start - 1] == UInt8(ascii: ".")
+  }
+
+  private static func host(of authority: borrowing Span<UInt8>) -> String {
     var text = ""
-    for i in 0..<end { text.unicodeScalars.append(Unicode.Scalar(lowercased(authority[i]))) }
+    for i in hostRange(in: authority) { text.unicodeScalars.append(Unicode.Scalar(lowercased(authority[i]))) }
     return text
+  }
+
+  /// The host without user information, port and the dot that ends a full name.
+  private static func hostRange(in authority: borrowing Span<UInt8>) -> Range<Int> {
+    var begin = 0
+    for i in 0..<authority.count where authority[i] == UInt8(ascii: "@") { begin = i + 1 }
+    var end = authority.count
+    var i = authority.count - 1
+    while i >= begin, authority[i] != UInt8(ascii: "]") {
+      if authority[i] == UInt8(ascii: ":") { end = i }
+      i -= 1
+    }
+    if end > begin + 1, authority[end - 1] == UInt8(ascii: ".") { end -= 1 }
+    return begin..<max(begin, end)
   }
 }

@@ -20,7 +20,7 @@ struct RouteMatcher: Sendable {
     self.methods = methods
     self.matching = matching
     coversSubdomains = host?.hasPrefix("*.") ?? false
-    self.host = host.map { Array(($0.hasPrefix("*.") ? String($0.dropFirst()) : $0).lowercased().utf8) }
+    self.host = host.map { Array(($0.hasPrefix("*.") ? String($0.dropFirst(2)) : $0).lowercased().utf8) }
     segments = path.split(separator: "/").map { text in
       text.first == ":" ? .parameter(String(text.dropFirst())) : .literal(Array(text.utf8))
     }
@@ -41,7 +41,9 @@ struct RouteMatcher: Sendable {
 
   var parameters: [Parameter] {
     var out = [Parameter("path", matching.isExact ? "\(path) (exact)" : path)]
-    if let host { out.append(Parameter("host", (coversSubdomains ? "*" : "") + String(decoding: host, as: UTF8.self))) }
+    if let host {
+      out.append(Parameter("host", (coversSubdomains ? "*." : "") + String(decoding: host, as: UTF8.self)))
+    }
     if let methods { out.append(Parameter("methods", methods.map(\.name).sorted().joined(separator: " "))) }
     return out
   }
@@ -73,8 +75,7 @@ struct RouteMatcher: Sendable {
 
   private func matchesHost(_ request: HTTPRequestHead) -> Bool {
     guard let host else { return true }
-    guard let asked = request.host.map({ Array($0.utf8) }) else { return false }
-    return coversSubdomains ? asked.count > host.count && asked.suffix(host.count).elementsEqual(host) : asked == host
+    return request.isFor(host, orBelow: coversSubdomains)
   }
 
   private func matchesPath(_ exchange: HTTPExchange) throws -> Bool {
