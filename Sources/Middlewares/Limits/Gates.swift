@@ -94,6 +94,17 @@ final class Gate: Sendable {
   private struct State {
     var running = 0
     var queue = PermitQueue()
+
+    /// Grants what is free to those who wait, and says who they are.
+    mutating func grantFree(limit: Int) -> [PermitWaiter] {
+      guard queue.count > 0 else { return [] }
+      var granted: [PermitWaiter] = []
+      while running < limit, let waiter = queue.grantFirst() {
+        running += 1
+        granted.append(waiter)
+      }
+      return granted
+    }
   }
 
   private let state = Mutex(State())
@@ -102,16 +113,20 @@ final class Gate: Sendable {
   var load: (running: Int, waiting: Int) { state.withLock { ($0.running, $0.queue.count) } }
 
   func enter(limit: Int, queue: Int) -> Entry {
-    state.withLock { state in
+    let (entry, granted) = state.withLock { state -> (Entry, [PermitWaiter]) in
+      // Something is free while others wait only where a reload has raised the limit: they come first.
+      let granted = state.grantFree(limit: limit)
       if state.running < limit {
         state.running += 1
-        return .enter
+        return (.enter, granted)
       }
-      guard state.queue.count < queue else { return .queueFull }
+      guard state.queue.count < queue else { return (.queueFull, granted) }
       let waiter = PermitWaiter()
       state.queue.append(waiter)
-      return .wait(waiter)
+      return (.wait(waiter), granted)
     }
+    for waiter in granted { waiter.signal.fire() }
+    return entry
   }
 
   /// Takes a waiter out of the queue. False when it has been granted the permit meanwhile.
@@ -121,15 +136,15 @@ final class Gate: Sendable {
     return true
   }
 
-  /// Hands the permit to the next in the queue. Under a limit that a reload has lowered it is not handed on.
+  /// Hands the permit to the next in the queue, or to several where a reload has raised the limit, or to nobody where it has
+  /// lowered it.
   fileprivate func release(limit: Int) {
-    let next = state.withLock { state -> PermitWaiter? in
-      if state.queue.count > 0, state.running <= limit, let next = state.queue.grantFirst() { return next }
+    let granted = state.withLock { state in
       state.running -= 1
-      return nil
+      return state.grantFree(limit: limit)
     }
     // Outside the lock: whoever is woken may come back at once.
-    next?.signal.fire()
+    for waiter in granted { waiter.signal.fire() }
   }
 }
 

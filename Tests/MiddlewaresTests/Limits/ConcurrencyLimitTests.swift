@@ -138,6 +138,25 @@ import Testing
     #expect(await new.run() == .served())
   }
 
+  @Test func aReloadThatRaisesTheLimitLetsThoseWhoWaitInFirst() async throws {
+    let old = try ChainHarness(.tcp) { ConcurrencyLimit(1, queue: 3, maxWait: .seconds(60)) }
+    let running = await old.start()
+    let waiting = [await old.start(), await old.start(), await old.start()]
+    let new = try ChainHarness(.tcp, clock: old.clock, replacing: old.service.placement) {
+      ConcurrencyLimit(3, queue: 3, maxWait: .seconds(60))
+    }
+    let newcomer = await new.start()
+    await waiting[0].settle()
+    #expect(waiting.map(\.isAtEnd) == [true, true, false])
+    #expect(newcomer.outcome == .waiting && !newcomer.isAtEnd)
+    for run in [running, waiting[0], waiting[1]] { await run.finish() }
+    await newcomer.settle()
+    #expect(waiting[2].isAtEnd && newcomer.isAtEnd)
+    await waiting[2].finish()
+    await newcomer.finish()
+    #expect(await new.run() == .served())
+  }
+
   @Test func aPermitThatIsGrantedWhileItsTakerLeavesIsPassedOn() async {
     // Both orders of the race, over and over: no permit may be lost and none may be doubled.
     let gate = Gate()
