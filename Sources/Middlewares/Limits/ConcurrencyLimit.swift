@@ -46,7 +46,7 @@ public struct ConcurrencyLimit<Key: BucketKey>: TransparentElement {
     case .queueFull: throw Rejection(.overloaded, detail: full)
     case .wait(let waiter): try await wait(for: waiter, at: gate, exchange)
     }
-    return try await Permit(gate, limit: limit).hold(next)
+    return try await Permit(gate).hold(next)
   }
 
   /// Returns when the permit is the exchange's own; throws when it has left the queue.
@@ -62,7 +62,7 @@ public struct ConcurrencyLimit<Key: BucketKey>: TransparentElement {
       if !gate.leave(waiter) {
         // Granted at the last moment: good if only the wait was too long, else it goes to the next one.
         if ownDeadline { return }
-        _ = Permit(gate, limit: limit)
+        _ = Permit(gate)
         throw error
       }
       if ownDeadline { throw Rejection(.overloaded, detail: "waited \(maxWait) for one of \(limit)", cause: error) }

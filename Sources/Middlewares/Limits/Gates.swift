@@ -5,15 +5,11 @@ internal import Synchronization
 /// be given back twice.
 struct Permit: ~Copyable {
   private let gate: Gate
-  private let limit: Int
 
   /// The permit that ``Gate/enter(limit:queue:)`` or a signal has promised.
-  init(_ gate: Gate, limit: Int) {
-    self.gate = gate
-    self.limit = limit
-  }
+  init(_ gate: Gate) { self.gate = gate }
 
-  deinit { gate.release(limit: limit) }
+  deinit { gate.release() }
 
   /// Holds the permit while `body` runs.
   func hold(_ body: Next) async throws -> Summary { try await body() }
@@ -94,9 +90,11 @@ final class Gate: Sendable {
   private struct State {
     var running = 0
     var queue = PermitQueue()
+    /// Of the newest configuration that has let somebody in: a permit from before a reload is given back under it.
+    var limit = 0
 
     /// Grants what is free to those who wait, and says who they are.
-    mutating func grantFree(limit: Int) -> [PermitWaiter] {
+    mutating func grantFree() -> [PermitWaiter] {
       guard queue.count > 0 else { return [] }
       var granted: [PermitWaiter] = []
       while running < limit, let waiter = queue.grantFirst() {
@@ -115,7 +113,8 @@ final class Gate: Sendable {
   func enter(limit: Int, queue: Int) -> Entry {
     let (entry, granted) = state.withLock { state -> (Entry, [PermitWaiter]) in
       // Something is free while others wait only where a reload has raised the limit: they come first.
-      let granted = state.grantFree(limit: limit)
+      state.limit = limit
+      let granted = state.grantFree()
       if state.running < limit {
         state.running += 1
         return (.enter, granted)
@@ -138,10 +137,10 @@ final class Gate: Sendable {
 
   /// Hands the permit to the next in the queue, or to several where a reload has raised the limit, or to nobody where it has
   /// lowered it.
-  fileprivate func release(limit: Int) {
+  fileprivate func release() {
     let granted = state.withLock { state in
       state.running -= 1
-      return state.grantFree(limit: limit)
+      return state.grantFree()
     }
     // Outside the lock: whoever is woken may come back at once.
     for waiter in granted { waiter.signal.fire() }

@@ -173,7 +173,7 @@ import Testing
               while !waiter.signal.hasFired, random.next() % 64 != 0 { await Task.yield() }
               if gate.leave(waiter) { continue }
             }
-            let permit = Permit(gate, limit: 1)
+            let permit = Permit(gate)
             #expect(inside.enter() == 1)
             inside.leave()
             _ = consume permit
@@ -195,7 +195,7 @@ import Testing
     }
     #expect(left == nil)
     #expect(gate.load == (1, 0))
-    _ = Permit(gate, limit: 1)
+    _ = Permit(gate)
     #expect(gate.load == (0, 0))
   }
 
@@ -208,7 +208,7 @@ import Testing
     for number in 1000..<50_000 {
       let (gate, entry) = gates.enter(LimitKey(hashing: number), limit: 1, queue: 0)
       guard case .enter = entry else { return #expect(Bool(false)) }
-      _ = Permit(gate, limit: 1)
+      _ = Permit(gate)
     }
     #expect(gates.count < 16 * 64 + 200)
     for number in 0..<100 {
