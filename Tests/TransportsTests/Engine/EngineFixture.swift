@@ -207,6 +207,14 @@ extension EngineFixture {
 }
 
 extension EngineFixture {
+  /// The next line of the log that is meant; others are passed over.
+  func nextLine(_ isMeant: (String) -> Bool) async -> LogLine? {
+    while let line = await logged.next() {
+      if isMeant(line.text) { return line }
+    }
+    return nil
+  }
+
   /// Connections that live on all loops.
   func connectionCount() async -> Int {
     var count = 0

@@ -125,10 +125,10 @@ import Testing
       setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
       clients.append(BlockingPeer(spare))
       _ = fixture.address.withSockaddr { connect(spare, $0, $1) }
-      guard let paused = await fixture.logged.next(), paused.text.contains("is paused") else { fatalError() }
+      guard await fixture.nextLine({ $0.contains("is paused") }) != nil else { fatalError() }
       // One client leaves, and with it two descriptors.
       clients.removeFirst()
-      guard let resumed = await fixture.logged.next(), resumed.text.contains("goes on") else { fatalError() }
+      guard await fixture.nextLine({ $0.contains("goes on") }) != nil else { fatalError() }
       clients.removeAll()
       for _ in 0..<9 { _ = await fixture.ended.next() }
     }
