@@ -12,14 +12,14 @@ func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result)
   }
 }
 
-/// A blocking socket: the far side of what is tested. Every call gives up after ten seconds, so that a lost wake-up fails
+/// A blocking socket: the far side of what is tested. Every call gives up after a minute, so that a lost wake-up fails
 /// a test instead of hanging it.
 final class BlockingPeer: @unchecked Sendable {
   private(set) var fd: Int32
 
   init(_ fd: Int32) {
     self.fd = fd
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    var limit = timeval(tv_sec: 60, tv_usec: 0)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     setSocketOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
@@ -106,7 +106,7 @@ final class BlockingOrigin: @unchecked Sendable {
     let bound = bindAddress.withSockaddr { bind(fd, $0, $1) == 0 ? 0 : errno }
     guard bound == 0, listen(fd, backlog) == 0 else { throw SystemError("listen", bound) }
     address = SocketAddress.ask(fd) { getsockname($0, $1, $2) }!
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    var limit = timeval(tv_sec: 60, tv_usec: 0)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
 

@@ -155,7 +155,7 @@ import Testing
       } to: {
         Direct()
       }
-      .handshakeTimeout(.milliseconds(60))
+      .handshakeTimeout(.milliseconds(700))
     } body: { server in
       let proxy = server.address()
       let answers = try await onThread {
@@ -182,7 +182,7 @@ import Testing
   @Test func ourOwnTimeDoesNotCountAsTheClients() async throws {
     struct Slow: Middleware {
       func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
-        try await exchange.sleep(for: .milliseconds(120))
+        try await exchange.sleep(for: .milliseconds(800))
         return try await next()
       }
     }

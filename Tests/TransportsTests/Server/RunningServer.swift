@@ -64,7 +64,7 @@ final class TestOrigin: @unchecked Sendable {
     self.origin = origin
     self.address = origin.address
     let accepting = startThread(named: "origin") {
-      // Ends when nothing was accepted for ten seconds, or when the process ends.
+      // Ends when nothing was accepted for a minute, or when the process ends.
       while let peer = try? origin.accept() {
         let serving = startThread(named: "origin peer") {
           // A client that goes away in the middle is what many tests are about.

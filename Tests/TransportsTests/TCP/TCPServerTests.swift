@@ -17,7 +17,6 @@ import Testing
       } to: {
         Upstream(upstream)
       }
-      .connectTimeout(.milliseconds(300))
     } body: { server in
       try await body(server.address())
     }
@@ -186,19 +185,23 @@ import Testing
   }
 
   @Test func anIdleTunnelEndsWithAFIN() async throws {
-    let origin = try TestOrigin { peer in
-      try peer.send([1])
-      _ = try peer.receiveToEnd()
-    }
+    let events = Mailbox<Witness.Event>()
+    let origin = try TestOrigin { _ = try $0.receiveToEnd() }
     try await withServer {
       Listener(.tcp, on: "127.0.0.1:0") {
+        Witness(events: events)
       } to: {
         Upstream("\(origin.address)")
-      }.idleTimeout(.milliseconds(50))
+      }
+      .idleTimeout(.milliseconds(50))
     } body: { server in
       let proxy = server.address()
-      let received = try await onThread { try BlockingPeer.connect(proxy).receiveToEnd() }
-      #expect(received == [1])
+      let ending = try await end(proxy)
+      #expect(ending == "FIN")
+      guard case .rejected(_, .idleTimeout, _)? = await events.nextEnd() else {
+        Issue.record("the chain sees the limit")
+        return
+      }
     }
   }
 }
