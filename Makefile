@@ -18,7 +18,7 @@ test: ## every test: Swift tests, the example package, real clients, a 40-elemen
 
 test-unit: ## the tests that need no server and no root
 	@Scripts/setup build
-	@Scripts/unit-tests
+	@Scripts/swift-tests unit
 
 test-sanitize: ## the Swift tests under the Thread and the Address sanitizer
 	@Scripts/sanitize

@@ -54,7 +54,8 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   var exchange: Exchange?
 
   private(set) var isCut = false
-  private var task: Task<Void, Never>?
+  private var task: ConnectionTask?
+  private var body: (@Sendable (Connection) async -> Void)?
   private var parking = Parking.running
   private var continuation: UnsafeContinuation<Void, Never>?
   private var wake = Wake.event
@@ -85,12 +86,15 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     let loop = client.loop
     loop.connections.insert(connection)
     loop.counters.connections.add(1)
-    connection.task = Task(executorPreference: loop) {
-      loop.stall.setLabel(label)
-      await body(connection)
-      connection.ended()
-    }
+    connection.body = body
+    connection.task = ConnectionTask.serve(connection)
     return connection
+  }
+
+  /// From the first byte to the end of the connection. In its task.
+  func serve() async {
+    if let body { await body(self) }
+    ended()
   }
 
   private func ended() {
@@ -101,6 +105,7 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     loop.connections.remove(self)
     loop.counters.connections.add(-1)
     task = nil
+    body = nil
   }
 
   /// Ends the present wait, and every later one at once, with `Rejection(.draining)`; what the task awaits elsewhere sees

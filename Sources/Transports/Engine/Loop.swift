@@ -60,6 +60,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   var pipes: PipePool
   /// The connections that live on this loop, for drain and cut.
   let connections = ConnectionList()
+  /// Tasks that wait for the next connection.
+  var restingTasks: [ConnectionTask] = []
 
   private let remote = Mutex<[RemoteWork]>([])
   private var remoteSpare: [RemoteWork] = []
@@ -213,6 +215,9 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
     threadIdentity.store(0, ordering: .sequentiallyConsistent)
   }
 
+  /// Whether the loop ends once its jobs are done.
+  var isStopping: Bool { stopping.load(ordering: .relaxed) }
+
   private func runJobs() {
     let executor = asUnownedTaskExecutor()
     var budget = Self.jobsPerTurn
@@ -293,6 +298,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   /// `stopPatience` to notice its cancellation: it is left behind.
   private func finishStopping() -> Bool {
     connections.cutAll()
+    for task in restingTasks { task.dismiss() }
+    restingTasks.removeAll()
     let stopEnds = stopEnds ?? now + Self.stopPatience
     self.stopEnds = stopEnds
     if now >= stopEnds { return true }
