@@ -4,22 +4,24 @@
   public typealias Unmet = Target.Unmet
   public typealias Gives = Unchanged
 
-  public var target: Target
+  @usableFromInline var box: SiteBox<Target>
   @usableFromInline var index = 0
 
-  @inlinable init(_ target: Target) { self.target = target }
+  @inlinable init(_ target: Target) { box = SiteBox(target) }
 
   // Sound because the builder makes an end only where Target.Carrier is Carrier or one of its superclasses.
   @inlinable public func through(
     _ exchange: Carrier, _ needed: Target.Needs.Value, next: Next
   ) async throws -> Summary {
     exchange.enter(index)
-    let summary = try await target.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
+    let summary = try await box.content.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
     exchange.settled = index
     return summary
   }
 
   public mutating func place(_ placement: inout Placement) {
-    index = placement.begin(&target, kind: .destination)
+    var own = box.content
+    index = placement.begin(&own, kind: .destination)
+    box = SiteBox(own)
   }
 }

@@ -7,10 +7,14 @@
   public typealias Unmet = Element.Unmet
   public typealias Gives = Element.Gives
 
-  public var element: Element
+  // Boxed, so that a chain is two words an element: the closures that carry the rest of a chain copy it into their async
+  // frames, and a frame that does not fit the task's first slab costs every connection a malloc and its memory.
+  @usableFromInline var box: SiteBox<Element>
   @usableFromInline var index = 0
 
-  @inlinable init(_ element: Element) { self.element = element }
+  @inlinable var element: Element { box.content }
+
+  @inlinable init(_ element: Element) { box = SiteBox(element) }
 
   // Sound because the builder makes a site only where Element.Carrier is Carrier or one of its superclasses.
   @inlinable func lift(_ exchange: Carrier) -> Element.Carrier {
@@ -35,9 +39,17 @@
   }
 
   public mutating func place(_ placement: inout Placement) {
-    index = placement.begin(&element, throwsLate: Element.throwsLate)
-    placement.inside(index) { element.place(&$0) }
+    var own = box.content
+    index = placement.begin(&own, throwsLate: Element.throwsLate)
+    placement.inside(index) { own.place(&$0) }
+    box = SiteBox(own)
   }
+}
+
+/// What stands in a ``Site`` or an ``End``. Never changed: to place a chain makes new ones.
+@usableFromInline final class SiteBox<Content: Sendable>: Sendable {
+  @usableFromInline let content: Content
+  @inlinable init(_ content: Content) { self.content = content }
 }
 
 extension Site: TransparentElement where Element: TransparentElement {
