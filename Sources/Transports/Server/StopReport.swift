@@ -19,9 +19,11 @@ public struct StopReport: Sendable, CustomStringConvertible {
   /// Connections that were cut, over all listeners.
   public var cut: Int { listeners.reduce(0) { $0 + $1.cut } }
 
-  /// One sentence per listener.
+  /// One sentence for each listener that had connections when the stop was asked for.
   public var description: String {
-    listeners.map { "\($0.name) on \($0.address): \($0.finished) finished, \($0.cut) cut" }.joined(separator: "; ")
+    let busy = listeners.filter { $0.finished + $0.cut > 0 }
+    if busy.isEmpty { return "no connection was open" }
+    return busy.map { "\($0.name) on \($0.address): \($0.finished) finished, \($0.cut) cut" }.joined(separator: "; ")
   }
 }
 
