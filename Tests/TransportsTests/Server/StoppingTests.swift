@@ -63,10 +63,12 @@ private final class Flag: Sendable {
 
   @Test func aStopLetsTunnelsEndAndAcceptsNoMore() async throws {
     let origin = try TestOrigin.echo()
+    // Those that come between the request to stop and the stop: served, or met by a closed door.
+    let latecomers = Mutex(0)
     let report = try await running { server, proxy in
       let client = try await openTunnel(proxy, origin.address)
       server.stop()
-      while try await !isRefused(proxy) {}
+      while try await !isRefused(proxy) { latecomers.withLock { $0 += 1 } }
       try await onThread {
         try client.send([2])
         #expect(try client.receive(exactly: 1) == [2])
@@ -74,10 +76,12 @@ private final class Flag: Sendable {
         #expect(try client.receiveToEnd() == [])
       }
     }
-    #expect(report.listeners.map { [$0.finished, $0.cut] } == [[1, 0]])
+    let listener = try #require(report.listeners.first)
+    #expect((1...1 + latecomers.withLock { $0 }).contains(listener.finished))
+    #expect(listener.cut == 0)
     #expect(report.cutExchanges.isEmpty)
     #expect("\(report)".hasPrefix("front on 127.0.0.1:"))
-    #expect("\(report)".hasSuffix(": 1 finished, 0 cut"))
+    #expect("\(report)".hasSuffix(": \(listener.finished) finished, 0 cut"))
   }
 
   @Test func aSecondStopCutsAndSaysWhat() async throws {
