@@ -22,12 +22,16 @@ extension Server {
 }
 
 extension ProxyApp {
-  /// Runs the app until SIGTERM or SIGINT; exit status 0 after an orderly end, 1 when it cannot start (one sentence for each
-  /// reason on standard error).
+  /// Says what listens where and runs the app until SIGTERM or SIGINT; exit status 0 after an orderly end, 1 when it cannot
+  /// start (one sentence for each reason on standard error).
   @MainActor public static func main() async {
     do {
       let server = try Server(Self().body)
-      _ = try await server.runUntilTerminated()
+      _ = try await server.runUntilTerminated {
+        for listener in server.listeners {
+          ServerOptions.logToStandardError(.notice, "\(listener.name) listens on \(listener.address)")
+        }
+      }
     } catch {
       ServerOptions.logToStandardError(.error, "\(error)")
       exit(1)
