@@ -127,7 +127,8 @@ import Testing
       }
       // The thread that stopped the last engine lets go of it a moment after it has said that it is done.
       let patience = Loop.preciseNow + .seconds(10)
-      while openDescriptors() != before {
+      // Fewer than before are no leak: the runtime around the test closes some of its own.
+      while openDescriptors() > before {
         if Loop.preciseNow > patience { fatalError("descriptors before: \(before), after: \(openDescriptors())") }
         await Task.yield()
       }
