@@ -100,7 +100,9 @@ struct HTTPRefusalTests {
   private static let table: [Rejection.Kind: Int] = [
     .credentialsRequired: 401, .credentialsInvalid: 401, .forbidden: 403, .rateLimited: 429, .quotaExhausted: 429,
     .overloaded: 503, .draining: 503, .internalError: 500, .malformed: 400, .handshakeTimeout: 408,
-    .unsupportedCommand: 501, .unsupportedAddressType: 400, .noRoute: 404, .methodNotAllowed: 405, .nameNotFound: 502,
+    .unsupportedCommand: 501, .unsupportedAddressType: 400, .noRoute: 404, .methodNotAllowed: 405,
+    .requestLineTooLong: 414, .headTooLarge: 431, .bodyTooLarge: 413, .unsupportedVersion: 505, .loopDetected: 502,
+    .nameNotFound: 502,
     .connectionRefused: 502, .networkUnreachable: 502, .hostUnreachable: 502, .connectTimeout: 504,
     .deadlineExceeded: 504, .idleTimeout: 504, .lifetimeExceeded: 504, .upstreamReset: 502, .upstreamProtocol: 502,
     .clientGone: 499,

@@ -5,8 +5,9 @@
 open class Exchange {
   /// Unique within the process.
   public final var id: UInt64
-  /// Who the client is, as far as the network vouches for it.
-  public final let client: ClientAddress
+  /// Who the client is, as far as the network vouches for it: the peer of the connection, or whom a trusted proxy in front
+  /// of us names. Only a transport sets it.
+  public final package(set) var client: ClientAddress
   /// Where it came in.
   public final let listener: ListenerInfo
   /// Time, waiting, names, dialling.
@@ -68,6 +69,14 @@ open class Exchange {
 
   /// Tells the client that the way is open (SOCKS5: the success reply). Called once, by ``tunnel(through:)``.
   open func openTunnel(through upstream: any ByteStream) async throws {}
+
+  /// What a destination calls that passes the exchange on: dials and opens a tunnel. HTTP sends its request instead, over a
+  /// connection that the link keeps, and relays the response.
+  ///
+  /// - Throws: what the dial or the upstream ended in, uncommitted where a retry may follow.
+  open func forward(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
+    try await tunnel(through: try await dial(destination))
+  }
 
   /// Opens the way for the client and moves bytes both ways until both directions have ended.
   ///

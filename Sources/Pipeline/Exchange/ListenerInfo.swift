@@ -10,6 +10,13 @@ public struct ListenerOptions: Hashable, Sendable {
   public var lifetime: Duration?
   /// Connections that may be open at once; one more is not accepted until one ends. `nil`: no limit.
   public var maxConnections: Int?
+  /// Connections that one client address may have open at once (IPv6: one /64); one more is closed at once. `nil`: no limit.
+  public var maxConnectionsPerClient: Int?
+  /// Peers that have to begin with a PROXY protocol header (v1 or v2), and whose word about the client is believed. `nil`:
+  /// nobody speaks the PROXY protocol here.
+  public var proxyProtocol: ProxyProtocolPeers?
+  /// What an HTTP listener takes from its clients.
+  public var http = HTTPOptions()
 
   public init() {}
 }

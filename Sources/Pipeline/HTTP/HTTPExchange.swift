@@ -33,6 +33,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   open override func recycle(id: UInt64) {
     super.recycle(id: id)
     tap = nil
+    isDetached = false
     challenge = HTTPExchange.basicChallenge
     captures.removeAll()
   }
@@ -66,6 +67,72 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     return Summary(traffic: traffic, endedBy: .proxy)
   }
 
+  /// Answers with a body that is written piece by piece, as fast as the client takes it.
+  ///
+  /// - Parameters:
+  ///   - length: the bytes that `body` will write; `nil`: unknown (chunked, or ended by a close for HTTP/1.0). Writing more or
+  ///     less cuts the connection, so that the client sees it.
+  ///   - body: calls ``writeBody(_:)``.
+  public final func respond(
+    _ status: Int, length: UInt64?, _ edit: (inout HTTPResponseHead) -> Void = { _ in },
+    streaming body: (HTTPExchange) async throws -> Void
+  ) async throws -> Summary {
+    try await commit { head in
+      head.status = status
+      head.origin = .local
+      head.streamBody(length: length)
+      edit(&head)
+    }
+    try await body(self)
+    try await finishBody()
+    return Summary(traffic: traffic, endedBy: .proxy)
+  }
+
+  // MARK: Bodies
+
+  /// Appends the next bytes of the request's body. The first call sends the `100 (Continue)` that a client waits for.
+  ///
+  /// - Returns: false when the body has ended.
+  /// - Throws: `Rejection`: `malformed`, `bodyTooLarge`, `handshakeTimeout` (too slow), `clientGone`.
+  open func readBody(into buffer: inout [UInt8], atMost limit: Int = 16 * 1024) async throws -> Bool { false }
+
+  /// The whole body of the request.
+  ///
+  /// - Throws: `Rejection(.bodyTooLarge)` when it is longer than `limit`; what ``readBody(into:atMost:)`` throws.
+  public final func collectBody(upTo limit: Int) async throws -> [UInt8] {
+    if case .bytes(let length) = request.body, length > UInt64(limit) { throw Rejection(.bodyTooLarge) }
+    var body: [UInt8] = []
+    while try await readBody(into: &body, atMost: limit - body.count + 1) {
+      if body.count > limit { throw Rejection(.bodyTooLarge) }
+    }
+    return body
+  }
+
+  /// Writes the next bytes of a streamed response; waits until the client takes them.
+  open func writeBody(_ bytes: RawSpan) async throws {}
+
+  /// Writes the next bytes of a streamed response; waits until the client takes them.
+  public final func writeBody(_ bytes: [UInt8]) async throws { try await writeBody(bytes.span.bytes) }
+
+  /// Ends a streamed response.
+  open func finishBody() async throws {}
+
+  // MARK: Going on without the client
+
+  /// Whether the client has its answer already, and what comes is for the elements on the way only.
+  public final private(set) var isDetached = false
+
+  /// Answers the client now, and lets the exchange go on without it: what `next` brings is seen by the elements below and
+  /// by taps, and is then dropped. So a cache serves what is stale and fetches what is fresh. The connection's next request
+  /// waits until the chain has returned.
+  public final func respondAndDetach(
+    _ status: Int, body: [UInt8], _ edit: (inout HTTPResponseHead) -> Void = { _ in }
+  ) async throws {
+    _ = try await respond(status, body: body, edit)
+    isDetached = true
+    isCommitted = false
+  }
+
   /// Whoever answers: fills the head, runs the response phase, writes the head.
   ///
   /// - Throws: what the phase throws, with the exchange uncommitted; what the write throws, with the exchange committed;
@@ -87,13 +154,21 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     }
     try phase?.respond(&answer, on: self)
     isCommitted = true
+    if isDetached { return tapReplacedBody(answer) }
     try await write(answer)
+  }
+
+  /// Nobody writes a detached answer, so the tap hears here of a body that is in the head.
+  private func tapReplacedBody(_ answer: HTTPResponseHead) {
+    guard let tap, case .bytes(let bytes) = answer.body else { return }
+    tap.receive(bytes.span.bytes)
+    tap.finish(complete: true)
   }
 
   /// Transport: an error reached the top. The elements above the one that threw answer for it, too; if one of them throws
   /// now, the client gets a bare 500. Does nothing after the commit: then only truncation is honest.
   public final func refuse(_ error: any Error) async throws {
-    guard !isCommitted else { return }
+    guard !isCommitted, !isDetached else { return }
     let rejection = Rejection(error)
     let refusal = HTTPRefusal(rejection)
     do {

@@ -14,10 +14,13 @@ public struct HTTPRefusal: Sendable {
   /// it is of no use to wait for one.
   public var closesConnection: Bool {
     switch rejection.kind {
-    case .malformed, .handshakeTimeout, .draining, .clientGone, .internalError, .lifetimeExceeded, .idleTimeout: true
+    case .malformed, .handshakeTimeout, .draining, .clientGone, .internalError, .lifetimeExceeded, .idleTimeout,
+      .requestLineTooLong, .headTooLarge, .bodyTooLarge, .unsupportedVersion:
+      true
     case .credentialsRequired, .credentialsInvalid, .forbidden, .rateLimited, .quotaExhausted, .overloaded,
       .unsupportedCommand, .unsupportedAddressType, .noRoute, .methodNotAllowed, .nameNotFound, .connectionRefused,
-      .networkUnreachable, .hostUnreachable, .connectTimeout, .deadlineExceeded, .upstreamReset, .upstreamProtocol:
+      .networkUnreachable, .hostUnreachable, .connectTimeout, .deadlineExceeded, .upstreamReset, .upstreamProtocol,
+      .loopDetected:
       false
     }
   }
@@ -31,13 +34,18 @@ public struct HTTPRefusal: Sendable {
     case .noRoute: 404
     case .methodNotAllowed: 405
     case .handshakeTimeout: 408
+    case .bodyTooLarge: 413
+    case .requestLineTooLong: 414
+    case .headTooLarge: 431
     case .rateLimited, .quotaExhausted: 429
     case .internalError: 500
     case .unsupportedCommand: 501
-    case .nameNotFound, .connectionRefused, .networkUnreachable, .hostUnreachable, .upstreamReset, .upstreamProtocol:
+    case .nameNotFound, .connectionRefused, .networkUnreachable, .hostUnreachable, .upstreamReset, .upstreamProtocol,
+      .loopDetected:
       502
     case .overloaded, .draining: 503
     case .connectTimeout, .deadlineExceeded, .idleTimeout, .lifetimeExceeded: 504
+    case .unsupportedVersion: 505
     // Nobody reads it; the log does (the number that nginx made common).
     case .clientGone: 499
     }

@@ -2,7 +2,11 @@
 public struct HTTPRequestHead: Sendable {
   public var method: HTTPMethod
   public var fields = HeaderFields()
-  var targetBytes: [UInt8]
+  /// What follows the head. Set by the transport; `content-length` and `transfer-encoding` are not among the fields.
+  public package(set) var body = HTTPBodyLength.none
+  /// The version that the client speaks.
+  public package(set) var version = HTTPVersion.http11
+  package var targetBytes: [UInt8]
 
   /// - Parameter target: as in the request line (RFC 9112, 3.2): `/path?query`, `http://host/path`, `host:port` or `*`.
   public init(method: HTTPMethod, target: String) {

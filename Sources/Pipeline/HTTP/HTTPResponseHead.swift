@@ -13,6 +13,8 @@ public struct HTTPResponseHead: Sendable {
     /// What the upstream sends.
     case relayed
     case bytes([UInt8])
+    /// What a destination writes with ``HTTPExchange/writeBody(_:)``; `nil`: it does not know how much.
+    case streamed(length: UInt64?)
   }
 
   public var status = 200
@@ -29,7 +31,14 @@ public struct HTTPResponseHead: Sendable {
     fields.set("content-length", bytes.count)
   }
 
-  mutating func reset() {
+  /// A destination of ours writes the body piece by piece.
+  package mutating func streamBody(length: UInt64?) {
+    body = .streamed(length: length)
+    fields.remove("transfer-encoding")
+    fields.remove("content-length")
+  }
+
+  package mutating func reset() {
     status = 200
     fields.removeAll()
     origin = .upstream

@@ -38,6 +38,16 @@ public struct Rejection: Error, Sendable {
     case noRoute
     /// A route matches, but not with this method.
     case methodNotAllowed
+    /// The request line is longer than the listener takes.
+    case requestLineTooLong
+    /// The head, or the trailers, are longer than the listener takes, or have too many fields.
+    case headTooLarge
+    /// The body is longer than the listener takes.
+    case bodyTooLarge
+    /// A version of the protocol that we do not speak.
+    case unsupportedVersion
+    /// The request has come through this proxy before, or through too many.
+    case loopDetected
 
     // The way to the upstream.
     /// The name does not resolve.
@@ -116,7 +126,8 @@ extension Rejection.Kind {
   public var usualSource: Rejection.Source {
     switch self {
     case .credentialsRequired, .credentialsInvalid, .forbidden, .rateLimited, .quotaExhausted, .malformed,
-      .handshakeTimeout, .unsupportedCommand, .unsupportedAddressType, .noRoute, .methodNotAllowed, .clientGone:
+      .handshakeTimeout, .unsupportedCommand, .unsupportedAddressType, .noRoute, .methodNotAllowed, .requestLineTooLong,
+      .headTooLarge, .bodyTooLarge, .unsupportedVersion, .loopDetected, .clientGone:
       .client
     case .overloaded, .draining, .internalError, .deadlineExceeded, .idleTimeout, .lifetimeExceeded: .proxy
     case .nameNotFound, .connectionRefused, .networkUnreachable, .hostUnreachable, .connectTimeout, .upstreamReset,
@@ -132,7 +143,8 @@ extension Rejection.Kind {
     case .upstreamReset, .upstreamProtocol, .deadlineExceeded: .idempotentOnly
     case .credentialsRequired, .credentialsInvalid, .forbidden, .rateLimited, .quotaExhausted, .draining,
       .internalError, .malformed, .handshakeTimeout, .unsupportedCommand, .unsupportedAddressType, .noRoute,
-      .methodNotAllowed, .nameNotFound, .idleTimeout, .lifetimeExceeded, .clientGone:
+      .methodNotAllowed, .requestLineTooLong, .headTooLarge, .bodyTooLarge, .unsupportedVersion, .loopDetected,
+      .nameNotFound, .idleTimeout, .lifetimeExceeded, .clientGone:
       .pointless
     }
   }

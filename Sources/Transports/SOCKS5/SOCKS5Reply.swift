@@ -22,6 +22,8 @@ enum SOCKS5Reply: UInt8, Sendable, CaseIterable {
     case .credentialsRequired, .credentialsInvalid, .forbidden, .rateLimited, .quotaExhausted: self = .notAllowed
     // Falling out of every route is our ruleset's word, too.
     case .noRoute, .methodNotAllowed: self = .notAllowed
+    // Kinds of HTTP, which an element of a common chain may use: it is our ruleset's word.
+    case .requestLineTooLong, .headTooLarge, .bodyTooLarge, .unsupportedVersion, .loopDetected: self = .notAllowed
     case .networkUnreachable: self = .networkUnreachable
     // To a client that let us resolve, a name without an address is a host that cannot be reached.
     case .hostUnreachable, .nameNotFound: self = .hostUnreachable
@@ -48,7 +50,8 @@ extension Rejection.Kind {
     // Where its next message begins is not known any more.
     case .malformed, .unsupportedCommand, .unsupportedAddressType: false
     case .credentialsRequired, .credentialsInvalid, .forbidden, .rateLimited, .quotaExhausted, .overloaded,
-      .internalError, .noRoute, .methodNotAllowed, .nameNotFound, .connectionRefused, .networkUnreachable,
+      .internalError, .noRoute, .methodNotAllowed, .requestLineTooLong, .headTooLarge, .bodyTooLarge,
+      .unsupportedVersion, .loopDetected, .nameNotFound, .connectionRefused, .networkUnreachable,
       .hostUnreachable, .connectTimeout, .deadlineExceeded, .idleTimeout, .lifetimeExceeded, .upstreamReset,
       .upstreamProtocol:
       true

@@ -19,7 +19,8 @@ enum TCPClose: Sendable {
     case .idleTimeout: self = .finish
     // We will not serve this client: an orderly end without a byte.
     case .credentialsRequired, .credentialsInvalid, .forbidden, .rateLimited, .quotaExhausted, .draining, .malformed,
-      .handshakeTimeout, .unsupportedCommand, .unsupportedAddressType, .noRoute, .methodNotAllowed, .lifetimeExceeded:
+      .handshakeTimeout, .unsupportedCommand, .unsupportedAddressType, .noRoute, .methodNotAllowed, .requestLineTooLong,
+      .headTooLarge, .bodyTooLarge, .unsupportedVersion, .loopDetected, .lifetimeExceeded:
       self = isCommitted ? .reset : .finish
     // It cannot be done: what the client would see if it were connected to the upstream itself.
     case .overloaded, .internalError, .nameNotFound, .connectionRefused, .networkUnreachable, .hostUnreachable,

@@ -9,6 +9,8 @@ public import Pipeline
 /// A client is refused with `forbidden`, `nameNotFound`, or what the dial ended in (`connectionRefused`, …). A raw TCP client
 /// names no destination, so an app with `Direct` on a TCP listener does not start.
 public struct Direct: Destination {
+  private let link = UpstreamLink()
+
   public init() {}
 
   public var uses: Uses { .destination }
@@ -22,8 +24,7 @@ public struct Direct: Destination {
   public func serve(_ exchange: Exchange) async throws -> Summary {
     let destination =
       if let approved = exchange.approved { approved } else { try await approve(for: exchange) }
-    let upstream = try await exchange.dial(destination)
-    return try await exchange.tunnel(through: upstream)
+    return try await exchange.forward(to: destination, over: link)
   }
 
   private func approve(for exchange: Exchange) async throws -> ApprovedDestination {

@@ -17,11 +17,15 @@ public struct Upstream: Destination {
 
   private let target: Target
   private let text: String
+  private let link: UpstreamLink
 
-  /// - Parameter address: `host:port`, `1.2.3.4:port`, `[::1]:port` or `unix:/path`. A text that is none of these
-  ///   keeps the app from starting, with a sentence.
-  public init(_ address: String) {
+  /// - Parameters:
+  ///   - address: `host:port`, `1.2.3.4:port`, `[::1]:port` or `unix:/path`. A text that is none of these keeps the app from
+  ///     starting, with a sentence.
+  ///   - proxyProtocol: tells the upstream who the client is.
+  public init(_ address: String, proxyProtocol: ProxyProtocolVersion? = nil) {
     text = address
+    link = UpstreamLink(proxyProtocol: proxyProtocol, url: "http://\(address)")
     if address.hasPrefix("unix:"), case .unix(let path)? = SocketAddress(address) {
       target = .known(.unixSocket(path))
     } else if let endpoint = Endpoint(address) {
@@ -32,10 +36,13 @@ public struct Upstream: Destination {
   }
 
   /// - Parameter path: the path of a Unix socket, 1 to 107 bytes.
-  public init(unix path: String) { self.init("unix:\(path)") }
+  public init(unix path: String, proxyProtocol: ProxyProtocolVersion? = nil) {
+    self.init("unix:\(path)", proxyProtocol: proxyProtocol)
+  }
 
-  public init(_ endpoint: Endpoint) {
+  public init(_ endpoint: Endpoint, proxyProtocol: ProxyProtocolVersion? = nil) {
     text = endpoint.description
+    link = UpstreamLink(proxyProtocol: proxyProtocol, url: "http://\(endpoint)")
     target = Self.target(endpoint)
   }
 
@@ -61,8 +68,7 @@ public struct Upstream: Destination {
   public func serve(_ exchange: Exchange) async throws -> Summary {
     // Nothing is dialled for a client that has not finished its handshake.
     if let client = exchange as? SOCKS5Exchange { _ = try await client.destination() }
-    let upstream = try await exchange.dial(try await destination(for: exchange))
-    return try await exchange.tunnel(through: upstream)
+    return try await exchange.forward(to: try await destination(for: exchange), over: link)
   }
 
   private func destination(for exchange: Exchange) async throws -> ApprovedDestination {

@@ -1,0 +1,27 @@
+/// How a destination reaches its upstream, and which connections it may share: made once for each place, and kept.
+///
+/// Its identity is the key of the pools: two destinations never share connections.
+public final class UpstreamLink: Sendable {
+  /// Says who the client is when a connection opens. Such a connection is never used for another client.
+  public let proxyProtocol: ProxyProtocolVersion?
+  /// Idle connections that each loop keeps; 0: none.
+  public let maxIdle: Int
+  /// How long an idle connection is kept.
+  public let idleTimeout: Duration
+  /// What `x-backend-url` says; "" where it would be the dialled address.
+  public let url: String
+  /// Whether the upstream is a proxy itself, which wants targets in absolute form.
+  public let isProxy: Bool
+
+  public init(
+    proxyProtocol: ProxyProtocolVersion? = nil, maxIdle: Int = 64, idleTimeout: Duration = .seconds(30),
+    url: String = "",
+    isProxy: Bool = false
+  ) {
+    self.proxyProtocol = proxyProtocol
+    self.maxIdle = maxIdle
+    self.idleTimeout = idleTimeout
+    self.url = url
+    self.isProxy = isProxy
+  }
+}
