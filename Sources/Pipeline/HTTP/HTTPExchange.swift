@@ -154,6 +154,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     }
     try phase?.respond(&answer, on: self)
     isCommitted = true
+    tap?.begin(answer.body)
     if isDetached { return tapReplacedBody(answer) }
     try await write(answer)
   }

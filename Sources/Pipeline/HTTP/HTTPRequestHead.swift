@@ -52,7 +52,8 @@ public struct HTTPRequestHead: Sendable {
     for i in 0..<bytes.count { targetBytes.append(bytes[i]) }
   }
 
-  var pathRange: Range<Int> {
+  /// The path without the query within the target; empty where the target has none (`*`, a CONNECT).
+  package var pathRange: Range<Int> {
     let start: Int
     if targetBytes.first == UInt8(ascii: "/") {
       start = 0
@@ -66,7 +67,7 @@ public struct HTTPRequestHead: Sendable {
   }
 
   /// `host:port` in `http://host:port/path`, or the whole target of a CONNECT.
-  private var authorityRange: Range<Int>? {
+  package var authorityRange: Range<Int>? {
     if method == .connect { return 0..<targetBytes.count }
     guard targetBytes.first != UInt8(ascii: "/"), let colon = targetBytes.firstIndex(of: UInt8(ascii: ":")),
       colon + 2 < targetBytes.count, targetBytes[colon + 1] == UInt8(ascii: "/"),

@@ -49,10 +49,17 @@ public struct HTTPResponseHead: Sendable {
 /// Sees the body of one response while it is relayed. Installing one moves this exchange to the path on which bytes pass
 /// through the process.
 public protocol BodyTap: AnyObject {
+  /// What the client will get: called once, before the first byte, when all elements have seen the head. An element
+  /// further out may have put another body in place of the one that was there when the tap was installed.
+  func begin(_ body: HTTPResponseHead.Body)
   /// The next bytes; they are valid during the call only.
   func receive(_ bytes: RawSpan)
   /// Nothing more comes. `complete` is false when the response was cut.
   func finish(complete: Bool)
+}
+
+extension BodyTap {
+  public func begin(_ body: HTTPResponseHead.Body) {}
 }
 
 /// Runs the response phase of a chain. A service is one; an exchange keeps it from the first element on.

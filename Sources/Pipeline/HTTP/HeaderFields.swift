@@ -113,6 +113,10 @@ public struct HeaderFields: Sendable {
     try body(bytes.span)
   }
 
+  /// Appends whole lines, each with its line end, as ``withWireBytes(_:)`` showed them before. Allocates nothing once the
+  /// buffer has grown.
+  package mutating func append(wireBytes lines: [UInt8]) { bytes.append(contentsOf: lines) }
+
   /// Transport: appends a line that was parsed (`name: value`, without its line end). The parser has checked it.
   package mutating func append(line: borrowing Span<UInt8>) {
     for i in 0..<line.count { bytes.append(line[i]) }
