@@ -44,6 +44,7 @@ public final class ExchangeRun: Sendable {
     var outcome = Outcome.waiting
     var rejection: Rejection?
     var response: HTTPResponseHead?
+    var responseBody: [UInt8] = []
     var principal: Principal?
     /// How often the chain has called its end.
     var calls = 0
@@ -74,6 +75,9 @@ public final class ExchangeRun: Sendable {
 
   /// The response head that an HTTP client got.
   public var response: HTTPResponseHead? { state.withLock { $0.response } }
+
+  /// The response body that an HTTP client got.
+  public var responseBody: [UInt8] { state.withLock { $0.responseBody } }
 
   /// Who it was accounted to when it ended.
   public var principal: Principal? { state.withLock { $0.principal } }
@@ -187,12 +191,13 @@ public final class ExchangeRun: Sendable {
   }
 
   func ended(_ outcome: Outcome, _ exchange: Exchange, rejection: Rejection? = nil) {
-    let response = (exchange as? MockHTTPExchange)?.response
+    let http = exchange as? MockHTTPExchange
     let principal = exchange.principal
     let observer = state.withLock { state in
       state.outcome = outcome
       state.rejection = rejection
-      state.response = response
+      state.response = http?.response
+      state.responseBody = http?.responseBody ?? []
       state.principal = principal
       return state.observer
     }

@@ -9,6 +9,8 @@ public struct MockClient: Sendable {
   public var destination: Endpoint?
   /// Its request, where it speaks HTTP.
   public var request: HTTPRequestHead
+  /// What follows the request, in the pieces in which it comes.
+  public var body: [[UInt8]] = []
 
   /// - Parameters:
   ///   - ip: the client's address; its port is 50000.
@@ -114,10 +116,16 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
   private let stream: MemoryStream?
   /// The head that the client got.
   public private(set) var response: HTTPResponseHead?
+  /// The body that the client got.
+  public private(set) var responseBody: [UInt8] = []
+  /// Whether a body that was written piece by piece came to its end.
+  public private(set) var isBodyFinished = false
+  private var unread: [[UInt8]]
 
   public init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?) {
     mock = client
     self.stream = stream
+    unread = client.body
     super.init(id: id, client: client.address, listener: listener, runtime: runtime, request: client.request)
   }
 
@@ -137,5 +145,22 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
     return destination
   }
 
-  public override func write(_ head: HTTPResponseHead) async throws { response = head }
+  public override func write(_ head: HTTPResponseHead) async throws {
+    response = head
+    if case .bytes(let bytes) = head.body, request.method != .head { responseBody = bytes }
+  }
+
+  public override func readBody(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
+    guard let first = unread.first else { return false }
+    buffer.append(contentsOf: first.prefix(limit))
+    if first.count > limit { unread[0].removeFirst(limit) } else { unread.removeFirst() }
+    return true
+  }
+
+  public override func writeBody(_ bytes: RawSpan) async throws {
+    precondition(request.method != .head, "no body follows an answer to HEAD")
+    for i in 0..<bytes.byteCount { responseBody.append(bytes.unsafeLoad(fromByteOffset: i, as: UInt8.self)) }
+  }
+
+  public override func finishBody() async throws { isBodyFinished = true }
 }

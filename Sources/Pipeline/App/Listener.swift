@@ -95,6 +95,8 @@ extension Listener {
 extension Exchange {
   /// The way led past the last route.
   @usableFromInline func nothingMatched() -> Rejection {
+    // Named only now: routes that split a path by method are passed on the way to the right one.
+    if let http = self as? HTTPExchange, !http.allowed.isEmpty { annotate(.allowedMethods(http.allowed.names)) }
     if annotations.allowedMethods.isEmpty { return Rejection(.noRoute) }
     return Rejection(.methodNotAllowed, detail: "allowed: \(annotations.allowedMethods.joined(separator: ", "))")
   }

@@ -15,6 +15,10 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   private final var head = HTTPResponseHead()
   private final var phase: (any ResponsePhase)?
   private final var identities: [AnyObject] = []
+  /// The methods of the routes that matched but for the method.
+  final var allowed = AllowedMethods()
+  /// Heads that are out of use; their memory serves the next edit.
+  private final var spareHeads: [HTTPRequestHead] = []
 
   static let basicChallenge = "Basic realm=\"proxy\", charset=\"UTF-8\""
 
@@ -36,6 +40,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     isDetached = false
     challenge = HTTPExchange.basicChallenge
     captures.removeAll()
+    allowed.removeAll()
   }
 
   /// The user name and password of the `authorization` field (`proxy-authorization` where the client speaks to a forward
@@ -72,7 +77,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   /// - Parameters:
   ///   - length: the bytes that `body` will write; `nil`: unknown (chunked, or ended by a close for HTTP/1.0). Writing more or
   ///     less cuts the connection, so that the client sees it.
-  ///   - body: calls ``writeBody(_:)``.
+  ///   - body: calls ``writeBody(_:)``. Not called for HEAD.
   public final func respond(
     _ status: Int, length: UInt64?, _ edit: (inout HTTPResponseHead) -> Void = { _ in },
     streaming body: (HTTPExchange) async throws -> Void
@@ -83,7 +88,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
       head.streamBody(length: length)
       edit(&head)
     }
-    try await body(self)
+    // The head says what GET would get; a body never follows it (RFC 9110, 9.3.2).
+    if request.method != .head { try await body(self) }
     try await finishBody()
     return Summary(traffic: traffic, endedBy: .proxy)
   }
@@ -193,6 +199,35 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   open func write(_ head: HTTPResponseHead) async throws {}
 
   final func attach(_ phase: any ResponsePhase) { self.phase = phase }
+}
+
+// MARK: - A request that is edited for those below
+
+extension HTTPExchange {
+  /// Lets the elements below see an edited request; afterwards it is what it was. So a retry above begins with what the
+  /// client sent, and a log above writes that.
+  ///
+  /// `return try await exchange.withEditedRequest({ $0.path = "/" }) { try await next() }`
+  ///
+  /// Costs a copy of the head into memory that the connection keeps; allocates nothing once that has grown.
+  public final func withEditedRequest(
+    _ edit: (inout HTTPRequestHead) throws -> Void, next: Next
+  ) async throws -> Summary {
+    var head = spareHeads.popLast() ?? HTTPRequestHead(method: .get, target: "/")
+    head.assign(request)
+    do {
+      try edit(&head)
+    } catch {
+      spareHeads.append(head)
+      throw error
+    }
+    swap(&head, &request)
+    defer {
+      swap(&head, &request)
+      spareHeads.append(head)
+    }
+    return try await next()
+  }
 }
 
 // MARK: - Identities that a kept connection remembers

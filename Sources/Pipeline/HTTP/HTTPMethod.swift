@@ -53,6 +53,24 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
 
   public var description: String { name }
 
+  static let known: [HTTPMethod] = [.get, .head, .post, .put, .delete, .connect, .options, .trace, .patch]
+
+  /// One bit for each method that has a name of its own here.
+  var bit: UInt16? {
+    switch known {
+    case .get: 1
+    case .head: 2
+    case .post: 4
+    case .put: 8
+    case .delete: 16
+    case .connect: 32
+    case .options: 64
+    case .trace: 128
+    case .patch: 256
+    case .other: nil
+    }
+  }
+
   /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).
   public var isIdempotent: Bool {
     switch known {

@@ -26,6 +26,11 @@ public struct HTTPRequestHead: Sendable {
     set { targetBytes.replaceSubrange(pathRange, with: newValue.utf8.filter { $0 > 32 && $0 != 127 }) }
   }
 
+  /// Borrows the path without the query, as it came. Nothing is copied, and nothing can escape.
+  public func withPath<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+    try body(targetBytes.span.extracting(pathRange))
+  }
+
   /// What follows the first `?`; `nil` without one.
   public var query: String? {
     let end = pathRange.upperBound
@@ -50,6 +55,16 @@ public struct HTTPRequestHead: Sendable {
   package mutating func setTarget(_ bytes: borrowing Span<UInt8>) {
     targetBytes.removeAll(keepingCapacity: true)
     for i in 0..<bytes.count { targetBytes.append(bytes[i]) }
+  }
+
+  /// Becomes a copy of `other`; the memory is kept.
+  mutating func assign(_ other: HTTPRequestHead) {
+    method = other.method
+    fields.assign(other.fields)
+    body = other.body
+    version = other.version
+    targetBytes.removeAll(keepingCapacity: true)
+    targetBytes.append(contentsOf: other.targetBytes)
   }
 
   /// The path without the query within the target; empty where the target has none (`*`, a CONNECT).

@@ -11,7 +11,8 @@ public struct HeaderName: ExpressibleByStringLiteral, Sendable, CustomStringConv
   var count: Int { literal.utf8CodeUnitCount }
   public var description: String { literal.description }
 
-  func matches(_ bytes: borrowing Span<UInt8>) -> Bool {
+  /// Whether these bytes are this name, in whatever case.
+  public func matches(_ bytes: borrowing Span<UInt8>) -> Bool {
     guard bytes.count == count else { return false }
     return literal.withUTF8Buffer { own in
       for i in 0..<own.count where lowercased(bytes[i]) != lowercased(own[i]) { return false }
@@ -67,6 +68,68 @@ public struct HeaderFields: Sendable {
     begin(name)
     for byte in value.utf8 where byte != 13 && byte != 10 && byte != 0 { bytes.append(byte) }
     end()
+  }
+
+  /// Replaces every field of this name. Allocates nothing once the buffer has grown.
+  public mutating func set(_ name: HeaderName, bytes value: borrowing Span<UInt8>) {
+    remove(name)
+    add(name, bytes: value)
+  }
+
+  /// Adds a field beside those of the same name. Allocates nothing once the buffer has grown.
+  public mutating func add(_ name: HeaderName, bytes value: borrowing Span<UInt8>) {
+    begin(name)
+    for i in 0..<value.count where value[i] != 13 && value[i] != 10 && value[i] != 0 { bytes.append(value[i]) }
+    end()
+  }
+
+  /// Adds a field whose value `write` appends piece by piece, straight into the buffer.
+  package mutating func add(_ name: HeaderName, writing write: (inout [UInt8]) -> Void) {
+    begin(name)
+    let start = bytes.count
+    write(&bytes)
+    for i in stride(from: bytes.count - 1, through: start, by: -1) where [13, 10, 0].contains(bytes[i]) {
+      bytes.remove(at: i)
+    }
+    end()
+  }
+
+  /// Adds every field of this name that `other` has.
+  public mutating func add(_ name: HeaderName, from other: HeaderFields) {
+    var from = 0
+    while let field = other.find(name, from: from) {
+      add(name, bytes: other.bytes.span.extracting(field.value))
+      from = field.line.upperBound
+    }
+  }
+
+  /// Becomes a copy of `other`; the memory is kept.
+  package mutating func assign(_ other: HeaderFields) {
+    bytes.removeAll(keepingCapacity: true)
+    bytes.append(contentsOf: other.bytes)
+  }
+
+  /// Shows every field in order: its name in the case in which it came, its value without the white space around it.
+  public func forEach(_ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) throws -> Void) rethrows {
+    var begin = 0
+    while begin < bytes.count {
+      let line = line(at: begin)
+      try body(bytes.span.extracting(line.name), bytes.span.extracting(line.value))
+      begin = line.end
+    }
+  }
+
+  /// Removes the fields for whose name `isUnwanted` says true.
+  public mutating func removeAll(where isUnwanted: (_ name: Span<UInt8>) throws -> Bool) rethrows {
+    var begin = 0
+    while begin < bytes.count {
+      let line = line(at: begin)
+      if try isUnwanted(bytes.span.extracting(line.name)) {
+        bytes.removeSubrange(begin..<line.end)
+      } else {
+        begin = line.end
+      }
+    }
   }
 
   /// Removes every field of this name.
@@ -131,15 +194,29 @@ public struct HeaderFields: Sendable {
       while all[lineEnd] != 10 { lineEnd += 1 }
       let colon = begin + name.count
       if colon < lineEnd, all[colon] == UInt8(ascii: ":"), name.matches(all.extracting(begin..<colon)) {
-        var first = colon + 1
-        var last = lineEnd - 1
-        while first < last, all[first] == 32 || all[first] == 9 { first += 1 }
-        while last > first, all[last - 1] == 32 || all[last - 1] == 9 { last -= 1 }
-        return (begin..<(lineEnd + 1), first..<last)
+        return (begin..<(lineEnd + 1), Self.trimmed(all, colon + 1..<lineEnd - 1))
       }
       begin = lineEnd + 1
     }
     return nil
+  }
+
+  /// The field line that begins there.
+  private func line(at begin: Int) -> (name: Range<Int>, value: Range<Int>, end: Int) {
+    let all = bytes.span
+    var colon = begin
+    while all[colon] != UInt8(ascii: ":") { colon += 1 }
+    var lineEnd = colon
+    while all[lineEnd] != 10 { lineEnd += 1 }
+    return (begin..<colon, Self.trimmed(all, colon + 1..<lineEnd - 1), lineEnd + 1)
+  }
+
+  private static func trimmed(_ all: borrowing Span<UInt8>, _ value: Range<Int>) -> Range<Int> {
+    var first = value.lowerBound
+    var last = value.upperBound
+    while first < last, all[first] == 32 || all[first] == 9 { first += 1 }
+    while last > first, all[last - 1] == 32 || all[last - 1] == 9 { last -= 1 }
+    return first..<last
   }
 
   private mutating func begin(_ name: HeaderName) {

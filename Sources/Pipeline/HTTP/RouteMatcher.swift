@@ -6,23 +6,29 @@ struct RouteMatcher: Sendable {
   private enum Segment: Sendable {
     case literal([UInt8])
     case parameter(String)
+    /// Everything that is left; the last one.
+    case tail(String)
   }
 
   private let path: String
   private let segments: [Segment]
   private let host: [UInt8]?
   private let coversSubdomains: Bool
-  private let methods: Set<HTTPMethod>?
+  private let methods: AllowedMethods?
   private let matching: PathMatching
 
   init(_ path: String, host: String?, methods: Set<HTTPMethod>?, matching: PathMatching) {
     self.path = path
-    self.methods = methods
+    self.methods = methods.map(AllowedMethods.init)
     self.matching = matching
     coversSubdomains = host?.hasPrefix("*.") ?? false
     self.host = host.map { Array(($0.hasPrefix("*.") ? String($0.dropFirst(2)) : $0).lowercased().utf8) }
     segments = path.split(separator: "/").map { text in
-      text.first == ":" ? .parameter(String(text.dropFirst())) : .literal(Array(text.utf8))
+      switch text.first {
+      case ":": .parameter(String(text.dropFirst()))
+      case "*": .tail(String(text.dropFirst()))
+      default: .literal(Array(text.utf8))
+      }
     }
   }
 
@@ -30,10 +36,29 @@ struct RouteMatcher: Sendable {
   var problems: [String] {
     var problems: [String] = []
     if path.first != "/" { problems.append("the path \"\(path)\" has to begin with /") }
+    if path.contains("?") || path.contains("%") {
+      problems.append("the path \"\(path)\" is compared after decoding and without the query: write it plainly")
+    }
     var names: Set<String> = []
-    for case .parameter(let name) in segments {
-      if name.isEmpty { problems.append("the path \"\(path)\" has a parameter without a name: write :name") }
-      if !names.insert(name).inserted { problems.append("the path \"\(path)\" has two parameters :\(name)") }
+    for (index, segment) in segments.enumerated() {
+      switch segment {
+      case .literal: break
+      case .parameter(let name):
+        if name.isEmpty { problems.append("the path \"\(path)\" has a parameter without a name: write :name") }
+        if !names.insert(name).inserted { problems.append("the path \"\(path)\" has two parameters :\(name)") }
+      case .tail(let name):
+        if name.isEmpty { problems.append("the path \"\(path)\" has a tail without a name: write *name") }
+        if !names.insert(name).inserted { problems.append("the path \"\(path)\" has two parameters \(name)") }
+        if index < segments.count - 1 {
+          problems.append("the path \"\(path)\" goes on after *\(name), which takes all that is left")
+        }
+      }
+    }
+    if let host, host.isEmpty || host.contains(where: { $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "*") }),
+      host.first != UInt8(ascii: "[")
+    {
+      problems.append(
+        "the host \"\(String(decoding: host, as: UTF8.self))\" is no name: write example.org or *.example.org, without a port")
     }
     if let methods, methods.isEmpty { problems.append("the path \"\(path)\" accepts no method at all") }
     return problems
@@ -44,7 +69,7 @@ struct RouteMatcher: Sendable {
     if let host {
       out.append(Parameter("host", (coversSubdomains ? "*." : "") + String(decoding: host, as: UTF8.self)))
     }
-    if let methods { out.append(Parameter("methods", methods.map(\.name).sorted().joined(separator: " "))) }
+    if let methods { out.append(Parameter("methods", methods.names.joined(separator: " "))) }
     return out
   }
 
@@ -58,19 +83,12 @@ struct RouteMatcher: Sendable {
       exchange.captures.truncate(to: captured)
       return false
     }
-    if let methods, !accepts(exchange.request.method, methods) {
+    if let methods, !methods.contains(exchange.request.method) {
       exchange.captures.truncate(to: captured)
-      var allowed = Set(methods.map(\.name))
-      if methods.contains(.get) { allowed.insert(HTTPMethod.head.name) }
-      exchange.annotate(.allowedMethods(allowed.sorted()))
+      exchange.allowed.formUnion(methods)
       return false
     }
     return true
-  }
-
-  // A server that answers GET answers HEAD (RFC 9110, 9.3.2).
-  private func accepts(_ method: HTTPMethod, _ methods: Set<HTTPMethod>) -> Bool {
-    methods.contains(method) || (method == .head && methods.contains(.get))
   }
 
   private func matchesHost(_ request: HTTPRequestHead) -> Bool {
@@ -79,71 +97,79 @@ struct RouteMatcher: Sendable {
   }
 
   private func matchesPath(_ exchange: HTTPExchange) throws -> Bool {
-    let range = exchange.request.pathRange
-    let target = exchange.request.targetBytes
-    try refuseDotSegments(target.span.extracting(range))
-    var matched = 0
-    var begin = range.lowerBound
-    while begin < range.upperBound {
-      var end = begin
-      while end < range.upperBound, target[end] != UInt8(ascii: "/") { end += 1 }
-      if end > begin {
-        let segment = target.span.extracting(begin..<end)
-        if matched < segments.count {
-          switch segments[matched] {
-          case .literal(let expected):
-            guard percentDecoded(segment, equals: expected) else { return false }
-          case .parameter(let name):
-            exchange.captures.append(name, begin..<end, of: target)
+    try exchange.request.withPath { path in
+      try refuseDotSegments(path)
+      var matched = 0
+      var begin = 0
+      while begin < path.count {
+        var end = begin
+        while end < path.count, path[end] != UInt8(ascii: "/") { end += 1 }
+        if end > begin {
+          let segment = path.extracting(begin..<end)
+          if matched < segments.count {
+            switch segments[matched] {
+            case .literal(let expected):
+              guard percentDecoded(segment, equals: expected) else { return false }
+            case .parameter(let name):
+              exchange.captures.append(name, segment)
+            case .tail(let name):
+              exchange.captures.append(name, path.extracting(begin..<path.count))
+              return true
+            }
+          } else if matching.isExact {
+            return false
           }
-        } else if matching.isExact {
-          return false
+          matched += 1
         }
-        matched += 1
+        begin = end + 1
       }
-      begin = end + 1
+      if matched == segments.count - 1, case .tail(let name) = segments[matched] {
+        exchange.captures.append(name, path.extracting(path.count..<path.count))
+        return true
+      }
+      return matched >= segments.count
     }
-    return matched >= segments.count
   }
 }
 
 /// The path parameters of the routes that the request went into.
 struct RouteCaptures {
-  // Of the target as it was when the route matched: a middleware below may rewrite it.
-  private var target: [UInt8] = []
+  // Copied out of the target, which may be rewritten below and is overwritten by the next request.
+  private var bytes: [UInt8] = []
   private var entries: [(name: String, range: Range<Int>)] = []
 
   var count: Int { entries.count }
 
-  mutating func append(_ name: String, _ range: Range<Int>, of target: [UInt8]) {
-    // Both share one buffer until somebody rewrites the target.
-    if entries.isEmpty { self.target = target }
-    if self.target == target { entries.append((name, range)) }
+  mutating func append(_ name: String, _ value: borrowing Span<UInt8>) {
+    let start = bytes.count
+    for i in 0..<value.count { bytes.append(value[i]) }
+    entries.append((name, start..<bytes.count))
   }
 
   mutating func truncate(to count: Int) {
     entries.removeLast(entries.count - count)
-    if entries.isEmpty { target = [] }
+    bytes.removeLast(bytes.count - (entries.last?.range.upperBound ?? 0))
   }
 
   mutating func removeAll() {
     entries.removeAll(keepingCapacity: true)
-    target = []
+    bytes.removeAll(keepingCapacity: true)
+  }
+
+  /// As it came, percent-encoding and all; nothing where no route has such a parameter.
+  func withRaw(_ name: String, _ body: (Span<UInt8>) -> Void) {
+    if let entry = entries.last(where: { $0.name == name }) { body(bytes.span.extracting(entry.range)) }
   }
 
   subscript(_ name: String) -> String? {
     guard let entry = entries.last(where: { $0.name == name }) else { return nil }
-    var bytes: [UInt8] = []
-    forEachDecoded(target.span.extracting(entry.range)) { byte in
-      bytes.append(byte)
-      return true
-    }
-    return String(decoding: bytes, as: UTF8.self)
+    return percentDecodedText(bytes.span.extracting(entry.range))
   }
 }
 
 extension HTTPExchange {
-  /// The segment that `:name` of a route's path took, percent-decoded; `nil` when no route has such a parameter.
+  /// What `:name` or `*name` of a route's path took, percent-decoded; `nil` when no route that was taken has such a
+  /// parameter. Of several the innermost. Somebody else chose it: it may hold any character, `/` included.
   public final func pathParameter(_ name: String) -> String? { captures[name] }
 }
 
@@ -190,31 +216,4 @@ private func percentDecoded(_ segment: borrowing Span<UInt8>, equals expected: [
     return equal
   }
   return equal && i == expected.count
-}
-
-/// Calls `body` with every byte after percent-decoding (RFC 3986, 2.1), until it returns false.
-///
-/// - Returns: false when the encoding is broken.
-@discardableResult
-private func forEachDecoded(_ text: borrowing Span<UInt8>, _ body: (UInt8) -> Bool) -> Bool {
-  func digit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-    default: nil
-    }
-  }
-  var i = 0
-  while i < text.count {
-    var byte = text[i]
-    if byte == UInt8(ascii: "%") {
-      guard i + 2 < text.count, let high = digit(text[i + 1]), let low = digit(text[i + 2]) else { return false }
-      byte = high << 4 | low
-      i += 2
-    }
-    if !body(byte) { return true }
-    i += 1
-  }
-  return true
 }
