@@ -58,7 +58,8 @@ struct RouteMatcher: Sendable {
       host.first != UInt8(ascii: "[")
     {
       problems.append(
-        "the host \"\(String(decoding: host, as: UTF8.self))\" is no name: write example.org or *.example.org, without a port")
+        "the host \"\(String(decoding: host, as: UTF8.self))\" is no name: write example.org or *.example.org, without a port"
+      )
     }
     if let methods, methods.isEmpty { problems.append("the path \"\(path)\" accepts no method at all") }
     return problems
