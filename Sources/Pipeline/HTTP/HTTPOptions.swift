@@ -42,8 +42,12 @@ public struct HTTPOptions: Hashable, Sendable {
 
   /// The peers whose `forwarded` and `x-forwarded-*` fields are believed, walked from the right. Empty: nobody's.
   public var trustedProxies: [CIDR] = []
-  /// The name of this proxy in `via` (RFC 9110, 7.6.3), a token. Proxies that share a name find their loops.
-  public var viaName = "sluice"
+  /// Whether peers on a Unix socket are believed, too.
+  public var trustsUnixPeers = false
+  /// The name of this proxy in `via` (RFC 9110, 7.6.3), a token. Who shares a name takes the other's requests for its own
+  /// that have come round, so proxies that stand in a row need different ones. `nil`: `sluice-` and eight random hexadecimal
+  /// digits, new for each listener and start.
+  public var viaName: String?
   /// Which of the fields are written that tell an origin of the client.
   public var forwarding = ForwardingFields.all
 

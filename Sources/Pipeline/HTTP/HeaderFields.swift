@@ -186,6 +186,25 @@ public struct HeaderFields: Sendable {
     end()
   }
 
+  /// Transport: removes every line whose name is unwanted, in one pass. `isUnwanted` gets names as they were written.
+  package mutating func removeLines(where isUnwanted: (Span<UInt8>) -> Bool) {
+    var kept = 0
+    var begin = 0
+    while begin < bytes.count {
+      var colon = begin
+      while bytes[colon] != UInt8(ascii: ":") { colon += 1 }
+      var end = colon
+      while bytes[end] != 10 { end += 1 }
+      end += 1
+      if !isUnwanted(bytes.span.extracting(begin..<colon)) {
+        if kept < begin { for i in begin..<end { bytes[kept + i - begin] = bytes[i] } }
+        kept += end - begin
+      }
+      begin = end
+    }
+    bytes.removeSubrange(kept...)
+  }
+
   private func find(_ name: HeaderName, from start: Int) -> (line: Range<Int>, value: Range<Int>)? {
     let all = bytes.span
     var begin = start

@@ -73,63 +73,112 @@ extension IPAddress: LosslessStringConvertible {
   ///
   /// The old shorthands of `inet_aton` (`127.1`, `0x7f.1`) are not addresses here: they are a known way round rules.
   public init?(_ text: String) {
-    var text = Substring(text)
-    if text.first == "[", text.last == "]" { text = text.dropFirst().dropLast() }
-    if text.utf8.contains(UInt8(ascii: ":")) {
-      guard let words = Self.parseV6(text) else { return nil }
-      self.init(v6High: words.0, low: words.1)
+    let bytes = Array(text.utf8)
+    self.init(text: bytes.span)
+  }
+
+  /// As `init(_:)`, from the bytes of a text, without an allocation.
+  package init?(text: Span<UInt8>) {
+    var begin = 0
+    var end = text.count
+    if end >= 2, text[0] == UInt8(ascii: "["), text[end - 1] == UInt8(ascii: "]") {
+      begin = 1
+      end -= 1
+    }
+    let inner = text.extracting(begin..<end)
+    var isV6 = false
+    for i in 0..<inner.count where inner[i] == UInt8(ascii: ":") { isV6 = true }
+    if isV6 {
+      guard let bits = Self.parseV6(inner) else { return nil }
+      self.init(v6High: UInt64(truncatingIfNeeded: bits >> 64), low: UInt64(truncatingIfNeeded: bits))
     } else {
-      guard let bits = Self.parseV4(text) else { return nil }
+      guard let bits = Self.parseV4(inner) else { return nil }
       self.init(v4: bits)
     }
   }
 
-  private static func parseV4(_ text: Substring) -> UInt32? {
-    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 4 else { return nil }
+  private static func parseV4(_ text: Span<UInt8>) -> UInt32? {
     var bits: UInt32 = 0
-    for part in parts {
-      guard (1...3).contains(part.utf8.count), part.utf8.allSatisfy({ (48...57).contains($0) }),
-        part.utf8.count == 1 || part.utf8.first != 48, let value = UInt8(part)
-      else { return nil }
-      bits = bits << 8 | UInt32(value)
+    var parts = 0
+    var i = 0
+    while true {
+      let begin = i
+      var value: UInt32 = 0
+      while i < text.count, let digit = decimal(text[i]), i - begin < 3 {
+        value = value * 10 + digit
+        i += 1
+      }
+      guard i > begin, value <= 255, i - begin == 1 || text[begin] != UInt8(ascii: "0") else { return nil }
+      bits = bits << 8 | value
+      parts += 1
+      if i == text.count { return parts == 4 ? bits : nil }
+      guard parts < 4, text[i] == UInt8(ascii: ".") else { return nil }
+      i += 1
     }
-    return bits
   }
 
-  private static func parseV6(_ text: Substring) -> (UInt64, UInt64)? {
-    func groups(_ half: Substring, mayEndInV4: Bool) -> [UInt16]? {
-      if half.isEmpty { return [] }
-      var out: [UInt16] = []
-      let parts = half.split(separator: ":", omittingEmptySubsequences: false)
-      for (i, part) in parts.enumerated() {
-        if i == parts.count - 1, mayEndInV4, part.utf8.contains(UInt8(ascii: ".")) {
-          guard let bits = parseV4(part) else { return nil }
-          out.append(UInt16(bits >> 16))
-          out.append(UInt16(truncatingIfNeeded: bits))
-        } else {
-          guard (1...4).contains(part.utf8.count), part.utf8.allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
-            let value = UInt16(part, radix: 16)
-          else { return nil }
-          out.append(value)
-        }
+  private static func parseV6(_ text: Span<UInt8>) -> UInt128? {
+    // The groups before and after the gap (`::`), each as a number.
+    var front: UInt128 = 0
+    var frontCount = 0
+    var back: UInt128 = 0
+    var backCount = 0
+    var hasGap = false
+    var i = 0
+    if text.count >= 2, text[0] == UInt8(ascii: ":"), text[1] == UInt8(ascii: ":") {
+      hasGap = true
+      i = 2
+    }
+    while i < text.count {
+      let begin = i
+      var group: UInt128 = 0
+      while i < text.count, i - begin < 4, let digit = hexadecimal(text[i]) {
+        group = group << 4 | UInt128(digit)
+        i += 1
       }
-      return out
+      guard i > begin else { return nil }
+      var width = 1
+      if i < text.count, text[i] == UInt8(ascii: ".") {
+        // The last 32 bits in dotted form.
+        guard let bits = parseV4(text.extracting(begin..<text.count)) else { return nil }
+        group = UInt128(bits)
+        width = 2
+        i = text.count
+      }
+      if hasGap {
+        back = back << UInt128(16 * width) | group
+        backCount += width
+      } else {
+        front = front << UInt128(16 * width) | group
+        frontCount += width
+      }
+      guard frontCount + backCount <= 8 else { return nil }
+      if i == text.count { break }
+      guard text[i] == UInt8(ascii: ":") else { return nil }
+      i += 1
+      guard i < text.count else { return nil }
+      if text[i] == UInt8(ascii: ":") {
+        guard !hasGap else { return nil }
+        hasGap = true
+        i += 1
+      }
     }
-    let all: [UInt16]
-    if let gap = text.firstRange(of: "::") {
-      let tail = text[gap.upperBound...]
-      guard tail.firstRange(of: "::") == nil, tail.first != ":",
-        let front = groups(text[..<gap.lowerBound], mayEndInV4: false), let back = groups(tail, mayEndInV4: true),
-        front.count + back.count <= 7
-      else { return nil }
-      all = front + Array(repeating: 0, count: 8 - front.count - back.count) + back
-    } else {
-      guard let only = groups(text, mayEndInV4: true), only.count == 8 else { return nil }
-      all = only
+    guard hasGap else { return frontCount == 8 ? front : nil }
+    guard frontCount + backCount <= 7 else { return nil }
+    return frontCount == 0 ? back : front << UInt128(16 * (8 - frontCount)) | back
+  }
+
+  private static func decimal(_ byte: UInt8) -> UInt32? {
+    UInt8(ascii: "0") <= byte && byte <= UInt8(ascii: "9") ? UInt32(byte - UInt8(ascii: "0")) : nil
+  }
+
+  private static func hexadecimal(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+    default: nil
     }
-    func word(_ slice: ArraySlice<UInt16>) -> UInt64 { slice.reduce(0) { $0 << 16 | UInt64($1) } }
-    return (word(all[0..<4]), word(all[4..<8]))
   }
 
   /// Dotted quad, or RFC 5952 (lower case, the longest run of zeros shortened).

@@ -40,6 +40,7 @@ struct ServicePlan: ListenerVisitor {
     if let limit = listener.options.maxConnections, limit < 1 {
       problems.append("\(name): maxConnections \(limit); allowed is 1 or more")
     }
+    if let problem = ForwardingRules.problem(with: listener.options.http) { problems.append("\(name): \(problem)") }
     guard let address = SocketAddress(listener.address) else {
       problems.append(
         "\(name): \"\(listener.address)\" is no address to listen on: write 127.0.0.1:1080, [::1]:1080, :1080 or unix:/path"

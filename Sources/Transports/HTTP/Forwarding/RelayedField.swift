@@ -1,0 +1,68 @@
+/// The fields that say something about the way of a message, which is why a proxy does not simply copy them.
+enum RelayedField: UInt8, CaseIterable, Sendable {
+  /// RFC 9110, 7.6.3.
+  case via
+  /// RFC 9110, 7.6.2.
+  case maxForwards
+  /// RFC 7239.
+  case forwarded
+  case xForwardedFor, xForwardedProto, xForwardedHost, xForwardedBy
+  case xBackendURL
+  /// RFC 9110, 11.7: between a client and the next proxy, and nobody else.
+  case proxyAuthorization, proxyAuthenticate, proxyAuthenticationInfo
+
+  /// Which of them has this name, if any.
+  init?(_ name: borrowing Span<UInt8>) {
+    // Most names are settled by their length.
+    switch name.count {
+    case 3 where name.isName("via"): self = .via
+    case 9 where name.isName("forwarded"): self = .forwarded
+    case 12 where name.isName("max-forwards"): self = .maxForwards
+    case 13 where name.isName("x-backend-url"): self = .xBackendURL
+    case 14 where name.isName("x-forwarded-by"): self = .xForwardedBy
+    case 15 where name.isName("x-forwarded-for"): self = .xForwardedFor
+    case 16 where name.isName("x-forwarded-host"): self = .xForwardedHost
+    case 17 where name.isName("x-forwarded-proto"): self = .xForwardedProto
+    case 18 where name.isName("proxy-authenticate"): self = .proxyAuthenticate
+    case 19 where name.isName("proxy-authorization"): self = .proxyAuthorization
+    case 25 where name.isName("proxy-authentication-info"): self = .proxyAuthenticationInfo
+    default: return nil
+    }
+  }
+
+  /// A set of them, in one word.
+  struct Set: Sendable, Hashable {
+    private var bits: UInt16 = 0
+
+    init(_ members: RelayedField...) { for member in members { insert(member) } }
+
+    func contains(_ field: RelayedField) -> Bool { bits & 1 << UInt16(field.rawValue) != 0 }
+    mutating func insert(_ field: RelayedField) { bits |= 1 << UInt16(field.rawValue) }
+    var isEmpty: Bool { bits == 0 }
+  }
+}
+
+/// Whether the field tells of the client on behalf of somebody in front: `forwarded`, and everything that begins with
+/// `x-forwarded-` (frameworks believe `-port` and `-prefix`, too).
+func tellsOfClient(_ name: borrowing Span<UInt8>) -> Bool {
+  switch name.count {
+  case 9: name.isName("forwarded")
+  case 13...: name.extracting(0..<12).isName("x-forwarded-")
+  default: false
+  }
+}
+
+extension Span<UInt8> {
+  /// Whether this is the name, in whatever case. `literal` is in lower case.
+  func isName(_ literal: StaticString) -> Bool {
+    guard count == literal.utf8CodeUnitCount else { return false }
+    return literal.withUTF8Buffer { own in
+      for i in 0..<own.count where asciiLowercased(self[i]) != own[i] { return false }
+      return true
+    }
+  }
+}
+
+@inline(__always) func asciiLowercased(_ byte: UInt8) -> UInt8 {
+  UInt8(ascii: "A") <= byte && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
+}

@@ -1,0 +1,112 @@
+import Pipeline
+import Testing
+
+@testable import Transports
+
+@Suite struct ForwardedFieldsTests {
+  @Test func anOriginIsToldOfTheClient() throws {
+    let lines = try ForwardingBench().forwarded(requestHead(["host: example.com", "accept: */*"]))
+    #expect(
+      lines == [
+        "host: example.com", "accept: */*", "via: 1.1 sluice", "forwarded: for=192.0.2.7;host=example.com;proto=http",
+        "x-forwarded-for: 192.0.2.7", "x-forwarded-proto: http", "x-forwarded-host: example.com",
+      ])
+  }
+
+  @Test func anIPv6ClientStandsInBracketsAndQuotationMarks() throws {
+    var bench = ForwardingBench()
+    bench.peer = clientAddress("[2001:db8::7]:4711")
+    let lines = try bench.forwarded(requestHead(["host: example.com:8080"]))
+    #expect(lines.contains("forwarded: for=\"[2001:db8::7]\";host=\"example.com:8080\";proto=http"))
+    #expect(lines.contains("x-forwarded-for: 2001:db8::7"))
+    #expect(lines.contains("x-forwarded-host: example.com:8080"))
+  }
+
+  @Test func aUnixClientIsUnknown() throws {
+    var bench = ForwardingBench()
+    bench.peer = clientAddress("unix")
+    let lines = try bench.forwarded(requestHead(["host: a"]))
+    #expect(lines.contains("forwarded: for=unknown;host=a;proto=http"))
+    #expect(lines.contains("x-forwarded-for: unknown"))
+  }
+
+  @Test func whatAnUnknownPeerSaysIsDropped() throws {
+    let lines = try ForwardingBench(trusting: ["10.0.0.0/8"]).forwarded(
+      requestHead([
+        "host: a", "Forwarded: for=6.6.6.6", "X-Forwarded-For: 6.6.6.6", "x-forwarded-proto: https",
+        "X-FORWARDED-HOST: evil", "x-forwarded-port: 1", "x-forwarded-prefix: /x", "X-Forwarded-By: me",
+        "x-forwardedfor: kept",
+      ]))
+    #expect(
+      lines == [
+        "host: a", "x-forwardedfor: kept", "via: 1.1 sluice", "forwarded: for=192.0.2.7;host=a;proto=http",
+        "x-forwarded-for: 192.0.2.7", "x-forwarded-proto: http", "x-forwarded-host: a",
+      ])
+  }
+
+  @Test func whatATrustedPeerSaysIsKeptAndContinued() throws {
+    let lines = try ForwardingBench(trusting: ["192.0.2.0/24"]).forwarded(
+      requestHead([
+        "host: inner", "forwarded: for=198.51.100.1;proto=https", "x-forwarded-for: 203.0.113.9",
+        "X-Forwarded-For: 198.51.100.1", "x-forwarded-proto: https", "x-forwarded-host: outer",
+        "x-forwarded-port: 443",
+      ]))
+    #expect(
+      lines == [
+        "host: inner", "x-forwarded-port: 443", "via: 1.1 sluice",
+        "forwarded: for=198.51.100.1;proto=https, for=192.0.2.7;host=inner;proto=http",
+        "x-forwarded-for: 203.0.113.9, 198.51.100.1, 192.0.2.7", "x-forwarded-proto: https", "x-forwarded-host: outer",
+      ])
+  }
+
+  @Test func onlyTheFieldsThatTheOptionsNameAreWritten() throws {
+    let none = try ForwardingBench { $0.forwarding = [] }.forwarded(requestHead(["host: a"]))
+    #expect(none == ["host: a", "via: 1.1 sluice"])
+    let by = try ForwardingBench { $0.forwarding = [.forwardedBy] }.forwarded(requestHead(["host: a"]))
+    #expect(by == ["host: a", "via: 1.1 sluice", "x-forwarded-by: sluice"])
+  }
+
+  @Test func aTrustedPeersFieldsPassEvenIfNoneAreWritten() throws {
+    let lines = try ForwardingBench(trusting: ["192.0.2.7"]) { $0.forwarding = [] }.forwarded(
+      requestHead(["x-forwarded-for: 198.51.100.1", "x-forwarded-by: edge"]))
+    #expect(lines == ["via: 1.1 sluice", "x-forwarded-for: 198.51.100.1", "x-forwarded-by: edge"])
+  }
+
+  @Test func theHostIsTheOneThatTheClientNamed() throws {
+    let bench = ForwardingBench()
+    var head = requestHead(["host: outer"])
+    var forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    _ = try forwarder.receive(&head)
+    head.fields.set("host", "inner")
+    let lines = bench.lines(of: head, by: forwarder)
+    #expect(lines.contains("host: inner"))
+    #expect(lines.contains("x-forwarded-host: outer"))
+  }
+
+  @Test func aForwardProxyTellsOriginsNothingOfItsClients() throws {
+    let lines = try ForwardingBench().forwarded(
+      requestHead(.get, "http://example.com/", ["host: example.com", "x-forwarded-for: 6.6.6.6"]))
+    #expect(lines == ["host: example.com", "via: 1.1 sluice"])
+  }
+
+  @Test func aRetryWritesTheSameAgain() throws {
+    let bench = ForwardingBench(trusting: ["192.0.2.7"])
+    var head = requestHead(["host: a", "via: 1.1 edge", "x-forwarded-for: 198.51.100.1"])
+    var forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    _ = try forwarder.receive(&head)
+    let first = bench.lines(of: head, by: forwarder)
+    #expect(bench.lines(of: head, by: forwarder) == first)
+  }
+
+  @Test func theNextRequestOnTheConnectionHasItsOwnHost() throws {
+    let bench = ForwardingBench()
+    var forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    for host in ["a.example", "b", ""] {
+      var head = requestHead(host.isEmpty ? [] : ["host: \(host)"])
+      _ = try forwarder.receive(&head)
+      let lines = bench.lines(of: head, by: forwarder)
+      #expect(lines.contains("x-forwarded-host: \(host)") == !host.isEmpty)
+      #expect(lines.contains(host.isEmpty ? "forwarded: for=192.0.2.7;proto=http" : "host: \(host)"))
+    }
+  }
+}
