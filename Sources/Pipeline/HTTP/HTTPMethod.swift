@@ -34,6 +34,28 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     }
   }
 
+  /// The method that a request line names: bytes that a parser has found to be a token. Known ones allocate nothing.
+  package init(_ bytes: Span<UInt8>) {
+    func spells(_ name: StaticString) -> Bool {
+      name.withUTF8Buffer { name in
+        for i in 0..<name.count where bytes[i] != name[i] { return false }
+        return true
+      }
+    }
+    switch bytes.count {
+    case 3 where spells("GET"): known = .get
+    case 3 where spells("PUT"): known = .put
+    case 4 where spells("POST"): known = .post
+    case 4 where spells("HEAD"): known = .head
+    case 5 where spells("PATCH"): known = .patch
+    case 5 where spells("TRACE"): known = .trace
+    case 6 where spells("DELETE"): known = .delete
+    case 7 where spells("OPTIONS"): known = .options
+    case 7 where spells("CONNECT"): known = .connect
+    default: known = .other(bytes.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) })
+    }
+  }
+
   public init(stringLiteral name: String) { self.init(name) }
 
   public var name: String {
@@ -69,6 +91,12 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     case .patch: 256
     case .other: nil
     }
+  }
+
+  /// Appends the name as it stands in a request line.
+  package func append(to wire: inout [UInt8]) {
+    var name = name
+    name.withUTF8 { wire.append(contentsOf: $0) }
   }
 
   /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).

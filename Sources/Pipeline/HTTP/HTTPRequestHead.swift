@@ -52,9 +52,9 @@ public struct HTTPRequestHead: Sendable {
   public var isForProxy: Bool { method == .connect || authorityRange != nil }
 
   /// Replaces the target in place, so that the next request on the connection allocates nothing.
-  package mutating func setTarget(_ bytes: borrowing Span<UInt8>) {
+  package mutating func setTarget(_ bytes: Span<UInt8>) {
     targetBytes.removeAll(keepingCapacity: true)
-    for i in 0..<bytes.count { targetBytes.append(bytes[i]) }
+    targetBytes.append(copying: bytes)
   }
 
   /// Becomes a copy of `other`; the memory is kept.

@@ -44,7 +44,10 @@ func isTokenByte(_ byte: UInt8) -> Bool {
 /// Values are read in place; `fields["…"]` makes a `String` on request. What is set is made safe: CR, LF and NUL are
 /// dropped from values, so that no value can begin another field.
 public struct HeaderFields: Sendable {
-  private var bytes: [UInt8] = []
+  var bytes: [UInt8] = []
+  /// Whether a field may be among them that concerns one connection only, or the framing: an element added one. The
+  /// transport writes those itself, so it looks through the lines only when this says so.
+  package internal(set) var mayHoldConnectionFields = false
 
   public init() {}
 
@@ -107,6 +110,7 @@ public struct HeaderFields: Sendable {
   package mutating func assign(_ other: HeaderFields) {
     bytes.removeAll(keepingCapacity: true)
     bytes.append(contentsOf: other.bytes)
+    mayHoldConnectionFields = other.mayHoldConnectionFields
   }
 
   /// Shows every field in order: its name in the case in which it came, its value without the white space around it.
@@ -119,17 +123,19 @@ public struct HeaderFields: Sendable {
     }
   }
 
-  /// Removes the fields for whose name `isUnwanted` says true.
+  /// Removes the fields for whose name `isUnwanted` says true, in one pass.
   public mutating func removeAll(where isUnwanted: (_ name: Span<UInt8>) throws -> Bool) rethrows {
+    var kept = 0
     var begin = 0
     while begin < bytes.count {
       let line = line(at: begin)
-      if try isUnwanted(bytes.span.extracting(line.name)) {
-        bytes.removeSubrange(begin..<line.end)
-      } else {
-        begin = line.end
+      if try !isUnwanted(bytes.span.extracting(line.name)) {
+        if kept != begin { for i in 0..<(line.end - begin) { bytes[kept + i] = bytes[begin + i] } }
+        kept += line.end - begin
       }
+      begin = line.end
     }
+    bytes.removeLast(bytes.count - kept)
   }
 
   /// Removes every field of this name.
@@ -141,7 +147,10 @@ public struct HeaderFields: Sendable {
     }
   }
 
-  public mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
+  public mutating func removeAll() {
+    bytes.removeAll(keepingCapacity: true)
+    mayHoldConnectionFields = false
+  }
 
   public func contains(_ name: HeaderName) -> Bool { find(name, from: 0) != nil }
 
@@ -178,39 +187,17 @@ public struct HeaderFields: Sendable {
 
   /// Appends whole lines, each with its line end, as ``withWireBytes(_:)`` showed them before. Allocates nothing once the
   /// buffer has grown.
-  package mutating func append(wireBytes lines: [UInt8]) { bytes.append(contentsOf: lines) }
-
-  /// Transport: appends a line that was parsed (`name: value`, without its line end). The parser has checked it.
-  package mutating func append(line: borrowing Span<UInt8>) {
-    for i in 0..<line.count { bytes.append(line[i]) }
-    end()
-  }
-
-  /// Transport: removes every line whose name is unwanted, in one pass. `isUnwanted` gets names as they were written.
-  package mutating func removeLines(where isUnwanted: (Span<UInt8>) -> Bool) {
-    var kept = 0
-    var begin = 0
-    while begin < bytes.count {
-      var colon = begin
-      while bytes[colon] != UInt8(ascii: ":") { colon += 1 }
-      var end = colon
-      while bytes[end] != 10 { end += 1 }
-      end += 1
-      if !isUnwanted(bytes.span.extracting(begin..<colon)) {
-        if kept < begin { for i in begin..<end { bytes[kept + i - begin] = bytes[i] } }
-        kept += end - begin
-      }
-      begin = end
-    }
-    bytes.removeSubrange(kept...)
+  package mutating func append(wireBytes lines: [UInt8]) {
+    bytes.append(contentsOf: lines)
+    // Whoever kept them may have kept a length.
+    mayHoldConnectionFields = true
   }
 
   private func find(_ name: HeaderName, from start: Int) -> (line: Range<Int>, value: Range<Int>)? {
     let all = bytes.span
     var begin = start
     while begin < all.count {
-      var lineEnd = begin
-      while all[lineEnd] != 10 { lineEnd += 1 }
+      let lineEnd = endOfLine(from: begin)
       let colon = begin + name.count
       if colon < lineEnd, all[colon] == UInt8(ascii: ":"), name.matches(all.extracting(begin..<colon)) {
         return (begin..<(lineEnd + 1), Self.trimmed(all, colon + 1..<lineEnd - 1))
@@ -225,8 +212,7 @@ public struct HeaderFields: Sendable {
     let all = bytes.span
     var colon = begin
     while all[colon] != UInt8(ascii: ":") { colon += 1 }
-    var lineEnd = colon
-    while all[lineEnd] != 10 { lineEnd += 1 }
+    let lineEnd = endOfLine(from: colon)
     return (begin..<colon, Self.trimmed(all, colon + 1..<lineEnd - 1), lineEnd + 1)
   }
 
@@ -239,12 +225,13 @@ public struct HeaderFields: Sendable {
   }
 
   private mutating func begin(_ name: HeaderName) {
+    if name.isOfConnection { mayHoldConnectionFields = true }
     name.append(to: &bytes)
     bytes.append(UInt8(ascii: ":"))
     bytes.append(32)
   }
 
-  private mutating func end() {
+  mutating func end() {
     bytes.append(13)
     bytes.append(10)
   }

@@ -88,7 +88,7 @@ struct Forwarder {
       let other = (xForwarded ?? forwarded)?.client(behind: peer) ?? peer
       if client.ip == other.ip { return client }
     }
-    head.fields.removeLines(where: tellsOfClient)
+    head.fields.removeAll(where: tellsOfClient)
     return peer
   }
 

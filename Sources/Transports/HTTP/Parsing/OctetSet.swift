@@ -1,0 +1,76 @@
+/// A set of ASCII octets in two words: one shift and one mask for each octet that is looked up.
+struct OctetSet {
+  let low: UInt64
+  let high: UInt64
+
+  @inline(__always) func contains(_ octet: UInt8) -> Bool {
+    octet < 128 && (octet < 64 ? low : high) &>> UInt64(octet & 63) & 1 != 0
+  }
+
+  /// What a token is made of (RFC 9110, 5.6.2): letters, digits and ``!#$%&'*+-.^_`|~``.
+  static let token = OctetSet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe)
+
+  /// What a query is made of: the characters of RFC 3986, and of the others those that browsers leave as they are
+  /// (``\^`{|}[]``). Not among them: white space, control characters, `"`, `<`, `>`, `#`, and all that is not ASCII.
+  static let query = OctetSet(low: 0xafff_fff2_0000_0000, high: 0x7fff_ffff_ffff_ffff)
+
+  /// The same without `\`, which some origins take for a `/`, and without `?` and `%`, where a path is looked at closely.
+  static let plainPath = OctetSet(low: 0x2fff_ffd2_0000_0000, high: 0x7fff_ffff_efff_ffff)
+
+  /// What a host name is made of: the unreserved characters of RFC 3986, 2.3.
+  static let hostName = OctetSet(low: 0x03ff_6000_0000_0000, high: 0x47ff_fffe_87ff_fffe)
+}
+
+/// The octets of a line, by address. The parser works on pointers: with checked spans it costs twice as much, and it is the
+/// one place where every byte of a head passes. What keeps it sound: every index is compared with an end that lies within
+/// the buffer which the caller of `parse` holds for the length of the call, and no pointer is kept.
+typealias Octets = UnsafePointer<UInt8>
+
+extension Octets {
+  /// The index of the first control character but a tab in `start..<end`, or `end`. Eight octets at a time.
+  @inline(__always) func firstControl(_ start: Int, _ end: Int) -> Int {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    let raw = UnsafeRawPointer(self)
+    var i = start
+    while i &+ 8 <= end {
+      let word = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: i, as: UInt64.self))
+      let belowSpace = (word &- (ones &* 32)) & ~word
+      let delete = word ^ (ones &* 127)
+      let hits = (belowSpace | ((delete &- ones) & ~delete)) & (ones &* 0x80)
+      if hits == 0 {
+        i &+= 8
+        continue
+      }
+      // A borrow can only flag octets behind a real hit, so the first one is real.
+      let hit = i &+ hits.trailingZeroBitCount / 8
+      if self[hit] != 9 { return hit }
+      i = hit &+ 1
+    }
+    while i < end {
+      if (self[i] < 32 && self[i] != 9) || self[i] == 127 { return i }
+      i &+= 1
+    }
+    return end
+  }
+
+  /// Whether the token at `start` with the length of `name`, which is in lower case, is this name.
+  @inline(__always) func spells(_ name: StaticString, at start: Int) -> Bool {
+    let expected = name.utf8Start
+    for i in 0..<name.utf8CodeUnitCount where self[start &+ i] | 0x20 != expected[i] { return false }
+    return true
+  }
+
+  /// The same, with `_` read as `-`, as origins do that hand fields over as environment variables.
+  @inline(__always) func spellsFolded(_ name: StaticString, at start: Int) -> Bool {
+    let expected = name.utf8Start
+    for i in 0..<name.utf8CodeUnitCount {
+      let octet = self[start &+ i] == UInt8(ascii: "_") ? UInt8(ascii: "-") : self[start &+ i] | 0x20
+      if octet != expected[i] { return false }
+    }
+    return true
+  }
+
+  func span(_ range: Range<Int>) -> Span<UInt8> {
+    UnsafeBufferPointer(start: self + range.lowerBound, count: range.count).span
+  }
+}
