@@ -15,7 +15,9 @@ struct Authority {
     if end < range.upperBound, octets[end] == UInt8(ascii: "[") {
       end = try Self.endOfLiteral(octets, range) ?? { throw invalid("holds no IPv6 address in its brackets") }()
     } else {
-      end = try Self.endOfName(octets, range) ?? { throw invalid("has a % that is not followed by two hexadecimal digits") }()
+      end =
+        try Self.endOfName(octets, range)
+        ?? { throw invalid("has a % that is not followed by two hexadecimal digits") }()
     }
     host = range.lowerBound..<end
     if host.isEmpty { throw invalid(range.isEmpty ? "is empty: a host is needed" : "has no host") }
@@ -46,7 +48,7 @@ struct Authority {
   private static func endOfLiteral(_ octets: Octets, _ range: Range<Int>) -> Int? {
     // The longest is an address of eight groups with an IPv4 address at its end.
     guard let close = range.prefix(48).first(where: { octets[$0] == UInt8(ascii: "]") }) else { return nil }
-    let address = String(decoding: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(start: octets, count: close)[(range.lowerBound + 1)...]), as: UTF8.self)
+    let address = String(decoding: octets.part((range.lowerBound + 1)..<close), as: UTF8.self)
     guard address.utf8.contains(UInt8(ascii: ":")), IPAddress(address) != nil else { return nil }
     return close + 1
   }
@@ -58,7 +60,9 @@ struct Authority {
       if allowed.contains(octets[i]) {
         i &+= 1
       } else if octets[i] == UInt8(ascii: "%") {
-        guard i &+ 2 < range.upperBound, hexDigit(octets[i &+ 1]) < 16, hexDigit(octets[i &+ 2]) < 16 else { return nil }
+        guard i &+ 2 < range.upperBound, hexDigit(octets[i &+ 1]) < 16, hexDigit(octets[i &+ 2]) < 16 else {
+          return nil
+        }
         i &+= 3
       } else {
         break

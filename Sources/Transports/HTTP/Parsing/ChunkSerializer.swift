@@ -26,21 +26,6 @@ enum ChunkSerializer {
 }
 
 extension [UInt8] {
-  /// Appends the bytes of a literal.
-  @inline(__always) mutating func append(_ literal: StaticString) {
-    // A literal's bytes are there as long as the process.
-    append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
-  }
-
-  mutating func append(decimal value: UInt64) {
-    var divisor: UInt64 = 1
-    while value / divisor >= 10 { divisor *= 10 }
-    while divisor > 0 {
-      append(UInt8(ascii: "0") + UInt8(value / divisor % 10))
-      divisor /= 10
-    }
-  }
-
   /// Makes room at once for what is to be appended, and more than asked for where it has to grow: the buffer is reused.
   mutating func reserveRoom(for count: Int) {
     let needed = self.count + count

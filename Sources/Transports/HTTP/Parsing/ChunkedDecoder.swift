@@ -126,7 +126,9 @@ struct ChunkedDecoder {
         if left == 0 { state = .dataCR }
         return .data(i..<(i + Int(length)), consumed: i + Int(length))
       case .dataCR:
-        guard octet == 13 else { throw source.malformed("a chunk's data goes on with \(named(octet)): CR LF is needed") }
+        guard octet == 13 else {
+          throw source.malformed("a chunk's data goes on with \(named(octet)): CR LF is needed")
+        }
         state = .dataLF
         i &+= 1
       case .dataLF:

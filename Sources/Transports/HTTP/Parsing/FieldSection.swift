@@ -43,7 +43,7 @@ struct FieldSection {
       }
     } else {
       flush(octets, into: &fields)
-      fields.append(name: octets.span(name), value: octets.span(value))
+      fields.append(name: octets.part(name).span, value: octets.part(value).span)
     }
   }
 
@@ -75,7 +75,7 @@ struct FieldSection {
   }
 
   private mutating func flush(_ octets: Octets, into fields: inout HeaderFields) {
-    if !run.isEmpty { fields.append(lines: octets.span(run)) }
+    if !run.isEmpty { fields.append(lines: octets.part(run).span) }
     run = 0..<0
   }
 

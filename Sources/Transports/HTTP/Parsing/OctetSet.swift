@@ -70,7 +70,7 @@ extension Octets {
     return true
   }
 
-  func span(_ range: Range<Int>) -> Span<UInt8> {
-    UnsafeBufferPointer(start: self + range.lowerBound, count: range.count).span
+  func part(_ range: Range<Int>) -> UnsafeBufferPointer<UInt8> {
+    UnsafeBufferPointer(start: self + range.lowerBound, count: range.count)
   }
 }

@@ -121,10 +121,10 @@ struct RequestHeadParser {
     let targetRange = (i + 1)..<version
     guard !targetRange.isEmpty else { throw source.malformed("request line with two spaces or an empty target") }
     head.version = try httpVersion(octets, (version + 1)..<line.upperBound)
-    let methodBytes = octets.span(method)
+    let methodBytes = octets.part(method).span
     target = try RequestTarget(octets, targetRange, of: methodBytes)
     head.method = HTTPMethod(methodBytes)
-    head.setTarget(octets.span(targetRange))
+    head.setTarget(octets.part(targetRange).span)
     if case .authority = target { isConnect = true } else { isConnect = false }
     forbidsContent = isConnect || (method.count == 5 && head.method == .trace)
     hasRequestLine = true
@@ -140,7 +140,8 @@ struct RequestHeadParser {
   private func httpVersion(_ octets: Octets, _ range: Range<Int>) throws -> HTTPVersion {
     let source = MessageSource.client
     let at = range.lowerBound
-    guard range.count == 8, octets.isHTTPName(at), octets[at + 4] == UInt8(ascii: "/"), octets[at + 6] == UInt8(ascii: "."),
+    guard range.count == 8, octets.isHTTPName(at), octets[at + 4] == UInt8(ascii: "/"),
+      octets[at + 6] == UInt8(ascii: "."),
       octets[at + 5] &- UInt8(ascii: "0") <= 9, octets[at + 7] &- UInt8(ascii: "0") <= 9
     else { throw source.malformed("version \(quoted(octets, range)): HTTP/1.1 or HTTP/1.0 is needed") }
     guard octets[at + 5] == UInt8(ascii: "1") else {
@@ -206,7 +207,11 @@ struct RequestHeadParser {
       if host.isSame(as: authority, in: octets, standardPort: 80) { return }
     case .authority(let authority):
       // Clients leave the port out.
-      if host.hasSameHost(as: authority, in: octets), !host.hasPort || host.isSame(as: authority, in: octets, standardPort: 0) { return }
+      if host.hasSameHost(as: authority, in: octets),
+        !host.hasPort || host.isSame(as: authority, in: octets, standardPort: 0)
+      {
+        return
+      }
     }
     throw source.malformed("host: \(quoted(octets, range)) contradicts the target")
   }

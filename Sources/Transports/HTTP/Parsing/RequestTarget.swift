@@ -32,7 +32,8 @@ enum RequestTarget {
       }
       self = .asterisk
     default:
-      guard range.count > 7, octets.spells("http", at: range.lowerBound), Self.hasSchemeEnd(octets, range.lowerBound + 4)
+      guard range.count > 7, octets.spells("http", at: range.lowerBound),
+        Self.hasSchemeEnd(octets, range.lowerBound + 4)
       else { throw Self.unknownForm(octets, range) }
       let begin = range.lowerBound + 7
       let end =
@@ -52,7 +53,8 @@ enum RequestTarget {
     if range.count > 8, octets.spells("https", at: range.lowerBound), hasSchemeEnd(octets, range.lowerBound + 5) {
       return source.malformed("target with https://: a request in the clear can ask for http:// only")
     }
-    return source.malformed("target begins with \(named(octets[range.lowerBound])): /path or http://host/path is allowed")
+    return source.malformed(
+      "target begins with \(named(octets[range.lowerBound])): /path or http://host/path is allowed")
   }
 
   /// Where a path ends a query begins, and then almost everything may stand.

@@ -41,41 +41,42 @@ struct TrailerCollector {
       }
       guard line.last == 13 else { throw source.malformed("a line feed without a carriage return in the trailers") }
       if line.count == 1 { return i }
-      try takeLine()
+      count += 1
+      guard count <= maxFields else { throw source.fault(.headTooLarge, "more than \(maxFields) trailers") }
+      try Self.take(line, into: &fields, from: source)
       line.removeAll(keepingCapacity: true)
     }
     return nil
   }
 
-  private mutating func takeLine() throws {
-    count += 1
-    guard count <= maxFields else { throw source.fault(.headTooLarge, "more than \(maxFields) trailers") }
-    let end = line.count - 1
-    let source = source
+  private static func take(_ line: [UInt8], into fields: inout HeaderFields, from source: MessageSource) throws {
     let parts: (name: Range<Int>, value: Range<Int>)? = try line.withUnsafeBufferPointer { buffer in
       guard let octets = buffer.baseAddress else { return nil }
-      let parts = try FieldSection.split(octets, 0, end, from: source)
+      let parts = try FieldSection.split(octets, 0, buffer.count - 1, from: source)
       switch try Self.fate(octets, parts.name, from: source) {
       case .kept: return parts
       case .dropped: return nil
       }
     }
     guard let parts else { return }
-    let all = line.span
-    fields.append(name: all.extracting(parts.name), value: all.extracting(parts.value))
+    let line = line.span
+    fields.append(name: line.extracting(parts.name), value: line.extracting(parts.value))
   }
 
   private enum Fate { case kept, dropped }
 
   /// RFC 9110, 6.5.1: framing, routing, request modifiers, authentication, and what content is to be read as.
   private static func fate(_ octets: Octets, _ name: Range<Int>, from source: MessageSource) throws -> Fate {
-    for refused in refused where name.count == refused.utf8CodeUnitCount && octets.spellsFolded(refused, at: name.lowerBound) {
+    for refused in refused
+    where name.count == refused.utf8CodeUnitCount && octets.spellsFolded(refused, at: name.lowerBound) {
       throw source.malformed("field \(quoted(octets, name)) among the trailers")
     }
     for prefix in droppedPrefixes
     where name.count >= prefix.utf8CodeUnitCount && octets.spellsFolded(prefix, at: name.lowerBound) { return .dropped }
     for dropped in dropped
-    where name.count == dropped.utf8CodeUnitCount && octets.spellsFolded(dropped, at: name.lowerBound) { return .dropped }
+    where name.count == dropped.utf8CodeUnitCount && octets.spellsFolded(dropped, at: name.lowerBound) {
+      return .dropped
+    }
     return .kept
   }
 
