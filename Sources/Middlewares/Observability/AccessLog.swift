@@ -10,7 +10,7 @@ internal import Synchronization
 /// below an authenticator only who has passed it. It changes nothing for the client and refuses nobody; where the sink is
 /// full, lines are dropped and counted by the sink.
 ///
-/// A line holds no secret: no password, no header, no payload. What a client chose (user name, host, path of a socket) is
+/// A line holds no secret: no password, no header but `host`, no query, no payload. What a client chose (user name, host, path of a socket) is
 /// escaped, so that it can neither end the line nor forge a field. Once warm a line costs no allocation; a refused
 /// exchange's error is the only thing that may build text.
 public struct AccessLog: Middleware {
@@ -56,7 +56,9 @@ public struct AccessLog: Middleware {
 
   public var parameters: [Parameter] { [Parameter("format", format == .json ? "json" : "text")] }
 
-  private func write(_ exchange: Exchange, traffic: Traffic, endedBy: Party, _ rejection: Rejection?) {
+  private func write(
+    _ exchange: Exchange, traffic: Traffic, endedBy: Party, _ rejection: Rejection?
+  ) {
     let time = clock.now
     lines.withLine(for: exchange.shard, format.style) { line in
       line.begin(time)
@@ -78,6 +80,9 @@ public struct AccessLog: Middleware {
         line.bytes.append(upstream, style: format.style)
       } else {
         line.nothing()
+      }
+      if let exchange = exchange as? HTTPExchange {
+        line.request(exchange.request, status: exchange.status ?? rejection.map(exchange.status(for:)))
       }
       line.name(" attempt=", ",\"attempt\":")
       line.bytes.append(exchange.attempt)
@@ -145,6 +150,21 @@ private struct FieldLine: Sendable {
     } else {
       bytes.append(knownFields)
     }
+  }
+
+  /// What was asked and answered. The query and the fields stay out: they may hold what is secret.
+  mutating func request(_ request: HTTPRequestHead, status: Int?) {
+    name(" method=", ",\"method\":")
+    text(request.method.name)
+    name(" host=", ",\"host\":")
+    let style = style
+    request.withAuthority { authority in
+      if let authority { bytes.append(value: authority, style: style) } else { nothing() }
+    }
+    name(" target=", ",\"target\":")
+    request.withTargetBeforeQuery { bytes.append(value: $0, style: style) }
+    name(" status=", ",\"status\":")
+    if let status { bytes.append(status) } else { nothing() }
   }
 
   /// How it ended. Words of our own need no escaping.

@@ -8,6 +8,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   public final var request: HTTPRequestHead
   /// What a 401 or 407 asks for (RFC 9110, 11.6.1). Authenticators set it before they throw.
   public final var challenge = HTTPExchange.basicChallenge
+  /// The status that the client was answered with; `nil` before the answer, after which it stays.
+  public final private(set) var status: Int?
   /// Who sees the response body; see ``tapResponseBody(_:)``.
   public final private(set) var tap: (any BodyTap)?
 
@@ -38,6 +40,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     super.recycle(id: id)
     tap = nil
     isDetached = false
+    status = nil
     challenge = HTTPExchange.basicChallenge
     captures.removeAll()
     allowed.removeAll()
@@ -162,6 +165,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     isCommitted = true
     tap?.begin(answer.body)
     if isDetached { return tapReplacedBody(answer) }
+    status = answer.status
     try await write(answer)
   }
 
@@ -197,6 +201,9 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   /// Transport: writes the head, and the body where the head holds one.
   open func write(_ head: HTTPResponseHead) async throws {}
+
+  /// The status that this rejection is answered with, unless an element on the way changes it.
+  public final func status(for rejection: Rejection) -> Int { HTTPRefusal(rejection).status(for: request) }
 
   final func attach(_ phase: any ResponsePhase) { self.phase = phase }
 }

@@ -48,6 +48,18 @@ public struct HTTPRequestHead: Sendable {
     }
   }
 
+  /// Borrows the host and port that the request is for, as they were sent; `nil` without any.
+  package func withAuthority<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
+    if let authority = authorityRange { return try body(targetBytes.span.extracting(authority)) }
+    return try fields.withValue(of: "host", body)
+  }
+
+  /// Borrows the target without its query, for logs: a query may hold what is secret.
+  package func withTargetBeforeQuery<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+    let end = targetBytes.firstIndex(of: UInt8(ascii: "?")) ?? targetBytes.count
+    return try body(targetBytes.span.extracting(0..<end))
+  }
+
   /// Whether the client speaks to a forward proxy: CONNECT, or a target in absolute form (RFC 9112, 3.2.2 and 3.2.3).
   public var isForProxy: Bool { method == .connect || authorityRange != nil }
 

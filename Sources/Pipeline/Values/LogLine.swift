@@ -209,7 +209,9 @@ extension LogLine {
 
   /// Appends any bytes, valid UTF-8 or not.
   package mutating func append(value: Span<UInt8>, style: Style) {
-    quoted(if: true) { $0.append(escaping: value) }
+    var isBare = style == .text && !value.isEmpty && !(value.count == 1 && value[0] == UInt8(ascii: "-"))
+    for i in value.indices where isBare { isBare = Self.isBare(value[i]) }
+    quoted(if: !isBare) { $0.append(escaping: value) }
   }
 
   /// Printable ASCII that means nothing in a line of `name=value` fields.

@@ -37,6 +37,41 @@ private let noon = WallClock { UnixTime(seconds: 1_795_267_648, nanoseconds: 123
       ])
   }
 
+  /// Rewrites the path, as an element below the log may.
+  private struct Elsewhere: HTTPMiddleware {
+    func handle(_ exchange: HTTPExchange, next: Next) async throws -> Summary {
+      exchange.request.path = "/v2/elsewhere"
+      return try await next()
+    }
+  }
+
+  @Test func aRequestIsLoggedAsItCameWithoutItsQuery() async throws {
+    let harness = try ChainHarness(.http) {
+      AccessLog(.text, to: sink, clock: noon)
+      Elsewhere()
+    }
+    var client = MockClient(method: .delete, target: "/items/7?token=secret")
+    client.request.fields.set("host", "shop.example:8080")
+    let run = await harness.start(client)
+    await run.perform { _ = try? await $0.respond(204) }
+    await run.finish()
+    #expect(
+      sink.text.first?.contains(" method=DELETE host=shop.example:8080 target=/items/7 status=204 attempt=1 ") == true)
+    #expect(sink.text.first?.contains("secret") == false)
+  }
+
+  @Test func aRefusedRequestIsLoggedWithItsStatus() async throws {
+    let harness = try ChainHarness(.http) {
+      AccessLog(.json, to: sink, clock: noon)
+      TokenBucket(.perHour(1), per: .global)
+    }
+    await harness.run(MockClient(target: "/a\"b"))
+    await harness.run(MockClient(target: "/a\"b"))
+    #expect(
+      sink.text.last?.contains(
+        #""method":"GET","host":null,"target":"/a\"b","status":429,"attempt":1"#) == true)
+  }
+
   @Test func aRefusedExchangeIsLoggedWithItsReasonAndStaysRefused() async throws {
     let harness = try ChainHarness(.tcp) {
       AccessLog(.text, to: sink, clock: noon)
