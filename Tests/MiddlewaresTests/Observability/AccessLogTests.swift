@@ -53,7 +53,7 @@ private let noon = WallClock { UnixTime(seconds: 1_795_267_648, nanoseconds: 123
     var client = MockClient(method: .delete, target: "/items/7?token=secret")
     client.request.fields.set("host", "shop.example:8080")
     let run = await harness.start(client)
-    await run.perform { _ = try? await $0.respond(204) }
+    await run.perform { _ = try? await ($0 as? HTTPExchange)?.respond(204) }
     await run.finish()
     #expect(
       sink.text.first?.contains(" method=DELETE host=shop.example:8080 target=/items/7 status=204 attempt=1 ") == true)
