@@ -40,8 +40,7 @@ private let noon = WallClock { UnixTime(seconds: 1_795_267_648, nanoseconds: 123
   /// Rewrites the path, as an element below the log may.
   private struct Elsewhere: HTTPMiddleware {
     func handle(_ exchange: HTTPExchange, next: Next) async throws -> Summary {
-      exchange.request.path = "/v2/elsewhere"
-      return try await next()
+      try await exchange.withEditedRequest({ $0.path = "/v2/elsewhere" }, next: next)
     }
   }
 
