@@ -47,7 +47,8 @@ let package = Package(
       dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "ScryptPasswords", "CMallocCount"],
       swiftSettings: settings),
     .testTarget(
-      name: "TransportsTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim"],
+      name: "TransportsTests",
+      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim", "CMallocCount"],
       swiftSettings: settings),
     .testTarget(
       name: "ExampleAppTests",

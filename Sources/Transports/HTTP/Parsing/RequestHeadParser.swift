@@ -48,9 +48,9 @@ struct RequestHeadParser {
     guard bytes.count > 0, let octets = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else {
       return .incomplete
     }
-    if lineStart == 0, scanned == 0 {
-      head.fields.removeAll()
-      try skipEmptyLine(octets, bytes.count)
+    if lineStart == 0 {
+      if scanned == 0 { head.fields.removeAll() }
+      skipEmptyLine(octets, bytes.count)
     }
     if !hasRequestLine { try checkBegin(octets, bytes.count) }
     while let feed = nextLineFeed(octets, bytes.count) {
@@ -86,7 +86,7 @@ struct RequestHeadParser {
   // MARK: - The request line
 
   /// One empty line before a request is borne: some clients send one after a body (RFC 9112, 2.2).
-  private mutating func skipEmptyLine(_ octets: Octets, _ count: Int) throws {
+  private mutating func skipEmptyLine(_ octets: Octets, _ count: Int) {
     guard count > 1, octets[0] == 13, octets[1] == 10 else { return }
     lineStart = 2
     scanned = 2
@@ -119,7 +119,9 @@ struct RequestHeadParser {
       throw source.malformed("request line without a version: HTTP/0.9 is not served")
     }
     let targetRange = (i + 1)..<version
-    guard !targetRange.isEmpty else { throw source.malformed("request line with two spaces or an empty target") }
+    guard !targetRange.isEmpty, octets[targetRange.lowerBound] != 32 else {
+      throw source.malformed("request line with two spaces or an empty target")
+    }
     head.version = try httpVersion(octets, (version + 1)..<line.upperBound)
     let methodBytes = octets.part(method).span
     target = try RequestTarget(octets, targetRange, of: methodBytes)

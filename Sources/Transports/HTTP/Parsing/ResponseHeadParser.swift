@@ -88,12 +88,14 @@ struct ResponseHeadParser {
 
   private mutating func takeStatusLine(_ octets: Octets, _ end: Int) throws -> Int {
     let source = MessageSource.origin
-    guard end >= 8, octets[6] == UInt8(ascii: "."), octets[5] &- 48 <= 9, octets[7] &- 48 <= 9,
-      octets[5] == UInt8(ascii: "1")
-    else { throw source.malformed("version \(quoted(octets, 0..<min(end, 8))): HTTP/1.1 or HTTP/1.0 is needed") }
+    let name = 0..<((0..<end).first { octets[$0] == 32 } ?? end)
+    guard name.count == 8, octets[5] == UInt8(ascii: "1"), octets[6] == UInt8(ascii: "."), octets[7] &- 48 <= 9 else {
+      throw source.malformed("version \(quoted(octets, name)): HTTP/1.1 or HTTP/1.0 is needed")
+    }
     version = octets[7] == UInt8(ascii: "0") ? .http10 : .http11
-    let word = 9..<((9..<max(end, 9)).first { octets[$0] == 32 } ?? max(end, 9))
-    guard end > 8, octets[8] == 32, word.count == 3, word.allSatisfy({ octets[$0] &- 48 <= 9 }), octets[9] > 48 else {
+    let begin = min(9, end)
+    let word = begin..<((begin..<end).first { octets[$0] == 32 } ?? end)
+    guard word.count == 3, word.allSatisfy({ octets[$0] &- 48 <= 9 }), octets[9] > 48 else {
       throw source.malformed("status \(quoted(octets, word)): a space and three digits from 100 on are needed")
     }
     // The reason says nothing to a machine and is written anew. Some origins leave out the space before an empty one.
