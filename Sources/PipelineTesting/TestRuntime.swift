@@ -82,6 +82,13 @@ public final class TestRuntime: ConnectionRuntime {
     }
   }
 
+  /// The versions of the PROXY protocol with which upstreams were told of the client, in order; nothing is written.
+  public private(set) var introductions: [ProxyProtocolVersion] = []
+
+  public override func introduce(
+    _ exchange: Exchange, to upstream: any ByteStream, as version: ProxyProtocolVersion
+  ) async throws { introductions.append(version) }
+
   public override func offload<Result: Sendable>(
     _ work: @escaping @Sendable () throws -> Result
   ) async throws -> Result {

@@ -24,6 +24,9 @@ struct ServiceSettings {
     .value("connect-timeout", "TIME", "for reaching the destination", default: "5s"),
     .value("idle-timeout", "TIME", "ends a tunnel in which nothing moves", default: "5m"),
     .value("max-connections", "N", "connections open at once, 1...1000000 (default: no limit)"),
+    .value(
+      "max-connections-per-client", "N",
+      "connections that one client address may have open at once, 1...1000000 (default: no limit)"),
     .value("grace", "TIME", "after SIGTERM or SIGINT: how long exchanges may go on", default: "30s"),
   ]
 
@@ -33,6 +36,7 @@ struct ServiceSettings {
   var connectTimeout: Duration
   var idleTimeout: Duration
   var maxConnections: Int?
+  var maxConnectionsPerClient: Int?
   var grace: Duration
 
   init(_ flags: ParsedFlags) throws {
@@ -48,6 +52,9 @@ struct ServiceSettings {
     connectTimeout = try time("connect-timeout")
     idleTimeout = try time("idle-timeout")
     maxConnections = try flags.parsed("max-connections", allowed: "1...1000000") { readInt($0, in: 1...1_000_000) }
+    maxConnectionsPerClient = try flags.parsed("max-connections-per-client", allowed: "1...1000000") {
+      readInt($0, in: 1...1_000_000)
+    }
     grace = try time("grace")
   }
 
@@ -56,6 +63,7 @@ struct ServiceSettings {
     options.handshakeTimeout = handshakeTimeout
     options.connectTimeout = connectTimeout
     options.idleTimeout = idleTimeout
+    options.maxConnectionsPerClient = maxConnectionsPerClient
   }
 
   /// The writer of the access log: standard output.

@@ -20,4 +20,21 @@ extension Listener {
 
   /// Accepts no further connection while so many are open; `nil`: no limit, which is the default.
   public func maxConnections(_ limit: Int?) -> Self { options { $0.maxConnections = limit } }
+
+  /// Closes a connection at once whose client (an IPv4 address, an IPv6 /64, a Unix user id) has so many open already; `nil`:
+  /// no limit, which is the default.
+  public func maxConnectionsPerClient(_ limit: Int?) -> Self { options { $0.maxConnectionsPerClient = limit } }
+
+  /// Requires a PROXY protocol header (version 1 or 2) from these peers, and believes what it says of the client. A connection
+  /// without one is closed.
+  ///
+  /// - Parameters:
+  ///   - peers: the addresses of the balancers in front.
+  ///   - others: what happens to a connection from any other address.
+  ///   - unix: whether peers on a Unix socket are among the balancers.
+  public func proxyProtocol(
+    from peers: [CIDR], others: ProxyProtocolPeers.Others = .refused, unix: Bool = false
+  ) -> Self {
+    options { $0.proxyProtocol = ProxyProtocolPeers(peers, others: others, includesUnix: unix) }
+  }
 }

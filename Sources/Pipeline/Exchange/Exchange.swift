@@ -75,7 +75,7 @@ open class Exchange {
   ///
   /// - Throws: what the dial or the upstream ended in, uncommitted where a retry may follow.
   open func forward(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
-    try await tunnel(through: try await dial(destination))
+    try await tunnel(through: try await dial(destination, over: link))
   }
 
   /// Opens the way for the client and moves bytes both ways until both directions have ended.
@@ -185,6 +185,22 @@ extension Exchange {
     upstreamAddress = destination.addresses.first
     let stream = try await runtime.connect(to: destination, timeout: listener.options.connectTimeout)
     upstreamAddress = stream.remoteAddress ?? upstreamAddress
+    return stream
+  }
+
+  /// As `dial(_:)`; then the upstream is told who the client is, where the link says so. Such a connection must serve no other
+  /// client.
+  public final func dial(
+    _ destination: ApprovedDestination, over link: UpstreamLink
+  ) async throws -> any ByteStream {
+    let stream = try await dial(destination)
+    guard let version = link.proxyProtocol else { return stream }
+    do {
+      try await runtime.introduce(self, to: stream, as: version)
+    } catch {
+      stream.abort()
+      throw error
+    }
     return stream
   }
 }

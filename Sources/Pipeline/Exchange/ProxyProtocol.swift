@@ -18,6 +18,14 @@ public struct ProxyProtocolPeers: Hashable, Sendable {
     self.others = others
     self.includesUnix = includesUnix
   }
+
+  /// Whether the peer is listed.
+  public func contains(_ peer: ClientAddress) -> Bool {
+    switch peer.kind {
+    case .ip(let address, port: _): peers.contains { $0.contains(address) }
+    case .unix: includesUnix
+    }
+  }
 }
 
 /// The version of the PROXY protocol that an upstream is told of the client with.

@@ -55,6 +55,13 @@ open class ConnectionRuntime {
     abstract()
   }
 
+  /// Tells `upstream`, which was just dialled, who the client of `exchange` is (PROXY protocol).
+  ///
+  /// - Throws: `Rejection(.upstreamReset)`, safe to retry: nothing of the exchange was sent.
+  open func introduce(
+    _ exchange: Exchange, to upstream: any ByteStream, as version: ProxyProtocolVersion
+  ) async throws { abstract() }
+
   /// Moves bytes both ways until both directions have ended, and returns how they did.
   ///
   /// Keeps `exchange.traffic` current and renews its leases. Closes `upstream` on every path; the client's stream stays

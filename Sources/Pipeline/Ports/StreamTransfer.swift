@@ -1,4 +1,4 @@
-// Reading and writing a stream from within an exchange, for destinations that speak to the client themselves.
+// Reading and writing a stream: for destinations that speak to the client themselves, and for transports.
 
 extension Exchange {
   /// Waits until `stream` has bytes and appends them to `buffer`.
@@ -7,6 +7,22 @@ extension Exchange {
   /// - Returns: `false` when the other side has finished writing.
   /// - Throws: ``StreamError``, or what ends a wait (see ``ConnectionRuntime``).
   public final func read(
+    from stream: any ByteStream, into buffer: inout [UInt8], atMost limit: Int = 16 * 1024
+  ) async throws -> Bool {
+    try await runtime.read(from: stream, into: &buffer, atMost: limit)
+  }
+
+  /// Writes all of `bytes`, waiting where the stream takes no more.
+  ///
+  /// - Throws: ``StreamError``, or what ends a wait (see ``ConnectionRuntime``).
+  public final func write(_ bytes: [UInt8], to stream: any ByteStream) async throws {
+    try await runtime.write(bytes, to: stream)
+  }
+}
+
+extension ConnectionRuntime {
+  /// As `Exchange.read(from:into:atMost:)`.
+  package final func read(
     from stream: any ByteStream, into buffer: inout [UInt8], atMost limit: Int = 16 * 1024
   ) async throws -> Bool {
     precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
@@ -25,20 +41,18 @@ extension Exchange {
       switch found {
       case .bytes: return true
       case .end: return false
-      case .wouldBlock: try await runtime.wait(for: stream, .readable)
+      case .wouldBlock: try await wait(for: stream, .readable)
       }
     }
   }
 
-  /// Writes all of `bytes`, waiting where the stream takes no more.
-  ///
-  /// - Throws: ``StreamError``, or what ends a wait (see ``ConnectionRuntime``).
-  public final func write(_ bytes: [UInt8], to stream: any ByteStream) async throws {
+  /// As `Exchange.write(_:to:)`.
+  package final func write(_ bytes: [UInt8], to stream: any ByteStream) async throws {
     var sent = 0
     while sent < bytes.count {
       let taken = try stream.write(bytes.span.bytes.extracting(sent...))
       sent += taken
-      if taken == 0 { try await runtime.wait(for: stream, .writable) }
+      if taken == 0 { try await wait(for: stream, .writable) }
     }
   }
 }

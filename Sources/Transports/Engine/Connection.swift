@@ -50,6 +50,11 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   /// half-close.
   var finishedClientIsGone = false
 
+  /// The address that the client connected to, where a PROXY protocol header names another than our own.
+  var announcedDestination: SocketAddress?
+  /// As whom it is counted, where connections per client are limited.
+  var countedAs: ClientKey?
+
   /// What is served at present, for the list of open exchanges; set and cleared by the transport.
   var exchange: Exchange?
 
@@ -255,6 +260,12 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
 
   override func connect(to destination: ApprovedDestination, timeout: Duration) async throws -> any ByteStream {
     try await Dialer(self, engine.dialing, timeout: timeout).dial(destination.addresses)
+  }
+
+  override func introduce(
+    _ exchange: Exchange, to upstream: any ByteStream, as version: ProxyProtocolVersion
+  ) async throws {
+    try await sendProxyHeader(of: exchange, to: upstream, as: version)
   }
 
   override func relay(

@@ -30,6 +30,9 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   private var pushedBack: [UInt8] = []
   private var pushedBackOffset = 0
   private var knownRemoteAddress: SocketAddress?
+  /// Looks at what is received, until it is settled.
+  private var firstBytes: FirstBytes?
+  private var isRefused = false
 
   unowned(unsafe) var waker: (any StreamWaker)?
 
@@ -89,6 +92,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
       let count = recv(descriptor, buffer, capacity, 0)
       if count > 0 {
         if count < capacity, !readiness.contains(.hangUp) { readiness.remove(.readable) }
+        if firstBytes != nil, !screen(UnsafeRawBufferPointer(start: buffer, count: count)) { return .failed(EPROTO) }
         return .bytes(count)
       }
       if count == 0 { return .end }
@@ -99,6 +103,23 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
         return .wouldBlock
       case let code: return .failed(code)
       }
+    }
+  }
+
+  /// Shows what is received to `firstBytes`, until it has seen enough. What it takes for a header is never handed on, and
+  /// nothing after it.
+  func screen(by firstBytes: FirstBytes) { self.firstBytes = firstBytes }
+
+  private func screen(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard !isRefused, let firstBytes else { return false }
+    switch firstBytes.judge(bytes) {
+    case .undecided: return true
+    case .harmless:
+      self.firstBytes = nil
+      return true
+    case .header:
+      isRefused = true
+      return false
     }
   }
 

@@ -3,7 +3,8 @@ internal import Pipeline
 /// One listener on one loop: takes its connections from the kernel and starts a task for each.
 ///
 /// At a limit of connections it stops to accept. A connection that was taken when the last place went to another loop
-/// waits here, unserved, until one ends.
+/// waits here, unserved, until one ends. Whom the listener's options keep out (`Doorkeeper`) is closed before a task or a chain
+/// is spent on it.
 final class Intake: LoopMessage, @unchecked Sendable {
   // Sound as Sendable: what changes is used on the loop's thread alone (see `Loop`).
 
@@ -11,6 +12,7 @@ final class Intake: LoopMessage, @unchecked Sendable {
   private let engine: Engine
   /// The listener's limit and the server's, in this order.
   private let limits: [ConnectionLimit]
+  private let doorkeeper: Doorkeeper
   private let left: @Sendable (_ total: Int) -> Void
   private var handler: any ConnectionHandler
   private var body: @Sendable (Connection) async -> Void
@@ -21,12 +23,13 @@ final class Intake: LoopMessage, @unchecked Sendable {
 
   /// - Parameter left: called when a connection has ended, with the number that is left under the last limit.
   init(
-    on loop: Loop, of engine: Engine, limits: [ConnectionLimit], handler: any ConnectionHandler,
+    on loop: Loop, of engine: Engine, limits: [ConnectionLimit], doorkeeper: Doorkeeper, handler: any ConnectionHandler,
     left: @escaping @Sendable (_ total: Int) -> Void
   ) {
     self.loop = loop
     self.engine = engine
     self.limits = limits
+    self.doorkeeper = doorkeeper
     self.left = left
     self.handler = handler
     label = .named(handler.listener.name)
@@ -52,9 +55,11 @@ final class Intake: LoopMessage, @unchecked Sendable {
     // The circle is broken by `close`; until their end, connections keep what serves them.
     body = { [self] connection in
       let id = ids.take()
-      // A peer that the kernel knows no more has gone before it was served.
-      if let client = connection.client.clientAddress { await handler.serve(connection, as: client, id: id) }
+      if let client = await doorkeeper.client(of: connection, at: handler.listener) {
+        await handler.serve(connection, as: client, id: id)
+      }
       connection.client.close()
+      doorkeeper.forget(connection)
       leave()
     }
   }
@@ -76,7 +81,19 @@ final class Intake: LoopMessage, @unchecked Sendable {
       acceptor?.hold()
       return
     }
-    Connection.serve(socket, on: engine, label: label, body)
+    serve(socket)
+  }
+
+  private func serve(_ socket: Socket) {
+    switch doorkeeper.judge(socket, at: handler.listener, on: engine) {
+    case .refuse:
+      socket.close()
+      leave()
+    case .serve(let key):
+      let connection = Connection.serve(socket, on: engine, label: label, body)
+      // Its task has not begun: it runs on this loop, later.
+      connection.countedAs = key
+    }
   }
 
   private func enter() -> Bool {
@@ -100,7 +117,7 @@ final class Intake: LoopMessage, @unchecked Sendable {
     while let socket = waiting.first {
       guard enter() else { return }
       waiting.removeFirst()
-      Connection.serve(socket, on: engine, label: label, body)
+      serve(socket)
     }
     acceptor?.release()
   }

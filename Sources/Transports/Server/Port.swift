@@ -16,12 +16,14 @@ final class Port: Sendable {
 
   let name: String
   let limit: ConnectionLimit
+  let doorkeeper: Doorkeeper
   private let state: Mutex<State>
 
   /// Takes over an address that is listened on.
   init(_ entry: ServicePlan.Entry, on listening: Listening) {
     name = entry.name
     limit = ConnectionLimit(entry.service.options.maxConnections)
+    doorkeeper = Doorkeeper(perClient: entry.service.options.maxConnectionsPerClient)
     state = Mutex(
       State(listening: listening, handler: entry.handler(at: listening.address), service: entry.service))
   }
@@ -35,7 +37,8 @@ final class Port: Sendable {
     let (listening, intakes) = state.withLock { state -> (Listening?, [Intake]) in
       guard state.intakes.isEmpty else { return (nil, []) }
       state.intakes = engine.loops.map {
-        Intake(on: $0, of: engine, limits: [limit, total], handler: state.handler, left: left)
+        Intake(
+          on: $0, of: engine, limits: [limit, total], doorkeeper: doorkeeper, handler: state.handler, left: left)
       }
       return (state.listening, state.intakes)
     }
@@ -47,6 +50,7 @@ final class Port: Sendable {
   func replaceService(_ entry: ServicePlan.Entry, on engine: Engine?) async {
     let handler = entry.handler(at: listener.address)
     limit.change(to: entry.service.options.maxConnections)
+    doorkeeper.clients.change(to: entry.service.options.maxConnectionsPerClient)
     let intakes = state.withLock { state in
       state.handler = handler
       state.service = entry.service

@@ -78,6 +78,15 @@ public final class Server: Sendable {
   /// Connections that are open, over all listeners.
   public var openConnections: Int { total.count }
 
+  /// Connections of each listener that were closed before a chain saw them, since the start.
+  public func refusedConnections() -> [RefusedConnections] {
+    state.withLock { $0.ports }.map { port in
+      RefusedConnections(
+        listener: port.name, perClient: port.doorkeeper.tooMany.count, proxyProtocol: port.doorkeeper.notAnnounced.count
+      )
+    }
+  }
+
   /// Live counts of every element of every chain, by listener.
   public func counts() -> [(listener: String, elements: [ElementCounts])] {
     state.withLock { $0.ports.map { ($0.name, $0.service) } }.map { ($0.0, $0.1.counts()) }

@@ -40,6 +40,13 @@ struct ServicePlan: ListenerVisitor {
     if let limit = listener.options.maxConnections, limit < 1 {
       problems.append("\(name): maxConnections \(limit); allowed is 1 or more")
     }
+    if let limit = listener.options.maxConnectionsPerClient, limit < 1 {
+      problems.append("\(name): maxConnectionsPerClient \(limit); allowed is 1 or more")
+    }
+    if let peers = listener.options.proxyProtocol, peers.peers.isEmpty, !peers.includesUnix {
+      problems.append(
+        "\(name): proxyProtocol names no peer: list the addresses of the balancers in front, or leave it out")
+    }
     if let problem = ForwardingRules.problem(with: listener.options.http) { problems.append("\(name): \(problem)") }
     guard let address = SocketAddress(listener.address) else {
       problems.append(
