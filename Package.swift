@@ -40,7 +40,8 @@ let package = Package(
       name: "PipelineTests", dependencies: ["Pipeline", "PipelineTesting", "CMallocCount", "CompilerChecks"],
       swiftSettings: settings),
     .testTarget(
-      name: "MiddlewaresTests", dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "CompilerChecks"],
+      name: "MiddlewaresTests",
+      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "CMallocCount", "CompilerChecks"],
       swiftSettings: settings),
     .testTarget(
       name: "ScryptPasswordsTests",

@@ -76,6 +76,15 @@ public final class ChainHarness<Carrier: TransportExchange>: Sendable {
     return run.outcome
   }
 
+  /// As ``run(_:on:end:)``, for a test that looks at the response.
+  public func send(
+    _ client: MockClient = MockClient(), on shard: Int = 0, end: @escaping @Sendable (Exchange) async throws -> Summary
+  ) async -> ExchangeRun {
+    let run = begin(client, shard, end)
+    await loop.settle()
+    return run
+  }
+
   /// Sends one client through the chain. When it reaches the end, the test decides: ``ExchangeRun/finish(_:)``,
   /// ``ExchangeRun/fail(_:)``.
   public func start(_ client: MockClient = MockClient(), on shard: Int = 0) async -> ExchangeRun {

@@ -147,7 +147,7 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
 
   public override func write(_ head: HTTPResponseHead) async throws {
     response = head
-    if case .bytes(let bytes) = head.body, request.method != .head { responseBody = bytes }
+    if case .bytes(let bytes) = head.body, hasBody(head.status) { responseBody = bytes }
   }
 
   public override func readBody(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
@@ -159,8 +159,40 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
 
   public override func writeBody(_ bytes: RawSpan) async throws {
     precondition(request.method != .head, "no body follows an answer to HEAD")
+    tap?.receive(bytes)
+    guard !isDetached else { return }
     for i in 0..<bytes.byteCount { responseBody.append(bytes.unsafeLoad(fromByteOffset: i, as: UInt8.self)) }
   }
 
-  public override func finishBody() async throws { isBodyFinished = true }
+  public override func finishBody() async throws {
+    isBodyFinished = true
+    tap?.finish(complete: true)
+  }
+
+  private func hasBody(_ status: Int) -> Bool { request.method != .head && status != 204 && status != 304 }
+
+  /// Answers as a transport does that relays an upstream's response: the phase runs, a tap sees the body, and the client gets
+  /// it, unless an element has put another one in its place.
+  ///
+  /// - Parameter cutAfter: so many bytes of the body come, and then the upstream's connection breaks.
+  public func relay(
+    _ status: Int, _ fields: KeyValuePairs<HeaderName, String> = [:], body: [UInt8] = [], cutAfter: Int? = nil
+  ) async throws -> Summary {
+    var isRelayed = false
+    try await commit { head in
+      head.status = status
+      for (name, value) in fields { head.fields.add(name, value) }
+    }
+    if case .relayed? = response?.body { isRelayed = true }
+    if isRelayed || isDetached, hasBody(status) {
+      let part = Array(body.prefix(cutAfter ?? body.count))
+      // In two pieces, as it may come.
+      let half = part.count / 2
+      try await writeBody(Array(part[..<half]))
+      try await writeBody(Array(part[half...]))
+    }
+    tap?.finish(complete: cutAfter == nil)
+    if cutAfter != nil { throw Rejection(.upstreamReset) }
+    return Summary(traffic: traffic)
+  }
 }

@@ -18,6 +18,17 @@ extension Exchange {
     if thrower >= index, let tallies { Tally.add(1, tallies[thrower].failed) }
   }
 
+  /// The index of the element that was entered last. An element that reads it before it calls `next` reads its own.
+  package final var currentPlace: Int { depth }
+
+  /// The element at this place answers itself, though it has called `next`: those below it are closed again, and none of
+  /// them, nor the element itself, hears of the answer.
+  package final func takeOver(at place: Int) {
+    if tallies != nil { chargeAttempt(from: place + 1) }
+    depth = place
+    settled = .max
+  }
+
   /// Charges the time since the last entry to the element entered last: what it took to decide.
   @usableFromInline func lap(again: Bool) {
     let now = now.nanoseconds
