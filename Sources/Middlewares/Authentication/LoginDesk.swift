@@ -144,6 +144,16 @@ final class LoginDesk: Sendable {
     for turn in turns { turn.fire() }
   }
 
+  /// Counts a failure that was found without a flight: nothing had to be waited for.
+  func noteFailure(_ attempt: LoginAttempt, _ limits: LoginLimits) {
+    state.withLock { state in
+      for (key, _) in Self.limits(attempt, limits) {
+        state.throttle.settle(key, failed: true, halfLife: limits.halfLife, now: attempt.now)
+      }
+      counted.store(state.throttle.count, ordering: .relaxed)
+    }
+  }
+
   /// Forgets failures that are as good as forgotten.
   func forgetOld(_ limits: LoginLimits, now: Instant) {
     state.withLock { state in

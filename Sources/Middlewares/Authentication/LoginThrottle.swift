@@ -48,6 +48,14 @@ struct LoginKey: Hashable {
     return LoginKey(hasher)
   }
 
+  /// A token that is tried again and again: whoever tries it learns nothing new.
+  static func token(_ digest: TokenDigest) -> LoginKey {
+    var hasher = Hasher()
+    hasher.combine(4 as UInt8)
+    hasher.combine(digest)
+    return LoginKey(hasher)
+  }
+
   static func address(of client: ClientAddress) -> LoginKey {
     var hasher = Hasher()
     switch client.kind {

@@ -151,11 +151,6 @@ extension PasswordAuth {
   }
 }
 
-extension HTTPExchange {
-  /// Where ``credentials()`` looks.
-  fileprivate var credentialsField: HeaderName { request.isForProxy ? "proxy-authorization" : "authorization" }
-}
-
 // MARK: - Component
 
 extension PasswordAuth {

@@ -91,7 +91,7 @@ public struct HeaderFields: Sendable {
     begin(name)
     let start = bytes.count
     write(&bytes)
-    for i in stride(from: bytes.count - 1, through: start, by: -1) where [13, 10, 0].contains(bytes[i]) {
+    for i in stride(from: bytes.count - 1, through: start, by: -1) where bytes[i] == 13 || bytes[i] == 10 || bytes[i] == 0 {
       bytes.remove(at: i)
     }
     end()
@@ -153,6 +153,17 @@ public struct HeaderFields: Sendable {
   }
 
   public func contains(_ name: HeaderName) -> Bool { find(name, from: 0) != nil }
+
+  /// How many fields have this name.
+  public func count(of name: HeaderName) -> Int {
+    var count = 0
+    var from = 0
+    while let field = find(name, from: from) {
+      count += 1
+      from = field.line.upperBound
+    }
+    return count
+  }
 
   /// Borrows the value of the first field of this name, without the white space around it; `nil` when there is none.
   /// Nothing is copied, and nothing can escape.

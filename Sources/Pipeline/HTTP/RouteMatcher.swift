@@ -174,8 +174,58 @@ extension HTTPExchange {
   public final func pathParameter(_ name: String) -> String? { captures[name] }
 }
 
+extension HTTPRequestHead {
+  /// Whether there is a path at all: not in `*`, nor in a CONNECT.
+  package var hasPath: Bool { pathRange.upperBound > 0 }
+
+  /// How many bytes of the path these decoded segments take at its begin, compared like a route's; `nil`: they are not
+  /// there.
+  package func lengthOfPrefix(_ segments: [[UInt8]]) -> Int? {
+    withPath { path in
+      var matched = 0
+      var begin = 0
+      while begin < path.count, matched < segments.count {
+        var end = begin
+        while end < path.count, path[end] != UInt8(ascii: "/") { end += 1 }
+        if end > begin {
+          guard percentDecoded(path.extracting(begin..<end), equals: segments[matched]) else { return nil }
+          matched += 1
+        }
+        begin = matched == segments.count ? end : end + 1
+      }
+      return matched == segments.count ? begin : nil
+    }
+  }
+
+  /// Replaces a part of the path, counted from its begin.
+  package mutating func replacePath(_ part: Range<Int>, with bytes: [UInt8]) {
+    let start = pathRange.lowerBound
+    targetBytes.replaceSubrange(start + part.lowerBound..<start + part.upperBound, with: bytes)
+  }
+
+  /// - Throws: `Rejection(.malformed)` for a path that an upstream could take for another one: that does not begin with one
+  ///   `/`, has dot segments, a broken percent-encoding, or a byte that ends a path or a line.
+  package func refuseAmbiguousPath() throws {
+    try withPath { path in
+      guard path.count > 0, path[0] == UInt8(ascii: "/") else {
+        throw Rejection(.malformed, detail: "the path does not begin with /")
+      }
+      if path.count > 1, path[1] == UInt8(ascii: "/") {
+        throw Rejection(.malformed, detail: "the path begins with //, which may be read as a host")
+      }
+      for i in 0..<path.count {
+        let byte = path[i]
+        if byte <= 32 || byte == 127 || byte == UInt8(ascii: "#") || byte == UInt8(ascii: "\\") {
+          throw Rejection(.malformed, detail: "the path has the byte \(byte), which has to be percent-encoded")
+        }
+      }
+      try refuseDotSegments(path)
+    }
+  }
+}
+
 /// Looks at the whole path, whatever a route matches of it: `/x/../admin` may be `/admin` to an upstream.
-private func refuseDotSegments(_ path: borrowing Span<UInt8>) throws {
+func refuseDotSegments(_ path: borrowing Span<UInt8>) throws {
   var needsCheck = false
   for i in 0..<path.count
   where path[i] == UInt8(ascii: "%") || (path[i] == UInt8(ascii: ".") && i > 0 && path[i - 1] == UInt8(ascii: "/")) {
