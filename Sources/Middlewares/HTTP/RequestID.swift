@@ -8,7 +8,7 @@ public import Pipeline
 /// RequestID("x-correlation-id", trusting: .everybody)     // behind a proxy of ours that gives ids
 /// ```
 /// An id of ours is 32 hexadecimal digits of 128 random bits. It is no secret and nothing may rest on its being unguessable.
-/// One that the client sends is taken only on request, and only if there is one, of 1 to 128 letters, digits and `-_.:+/=@`;
+/// One that the client sends is taken only on request, and only if there is one, of 1 to 128 letters, digits and `-_.:+/@`;
 /// any other is replaced. Refuses nobody. Costs two scans of the fields and no allocation; an id that is taken over, one.
 public struct RequestID: HTTPMiddleware {
   @inlinable public static var throwsLate: Bool { false }
@@ -85,7 +85,7 @@ public struct RequestID: HTTPMiddleware {
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
       UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
-      UInt8(ascii: ":"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="), UInt8(ascii: "@"):
+      UInt8(ascii: ":"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "@"):
       true
     default: false
     }
@@ -97,19 +97,29 @@ enum RequestIdentifier: Sendable {
   case made(UInt64, UInt64)
   case given([UInt8])
 
+  func append(to line: inout LogLine) {
+    switch self {
+    // None of its characters has a meaning in a line.
+    case .given(let bytes): for byte in bytes { line.append(byte) }
+    case .made(let high, let low):
+      Self.forEachDigit(high) { line.append($0) }
+      Self.forEachDigit(low) { line.append($0) }
+    }
+  }
+
   func append(to out: inout [UInt8]) {
     switch self {
     case .given(let bytes): out.append(contentsOf: bytes)
     case .made(let high, let low):
-      Self.append(high, to: &out)
-      Self.append(low, to: &out)
+      Self.forEachDigit(high) { out.append($0) }
+      Self.forEachDigit(low) { out.append($0) }
     }
   }
 
-  private static func append(_ word: UInt64, to out: inout [UInt8]) {
+  private static func forEachDigit(_ word: UInt64, _ body: (UInt8) -> Void) {
     for shift in stride(from: 60, through: 0, by: -4) {
       let digit = UInt8(truncatingIfNeeded: word >> UInt64(shift)) & 15
-      out.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+      body(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
     }
   }
 }

@@ -83,6 +83,7 @@ public struct AccessLog: Middleware {
       }
       if let exchange = exchange as? HTTPExchange {
         line.request(exchange.request, status: exchange.status ?? rejection.map(exchange.status(for:)))
+        line.id(exchange[RequestIDKey.self])
       }
       line.name(" attempt=", ",\"attempt\":")
       line.bytes.append(exchange.attempt)
@@ -165,6 +166,14 @@ private struct FieldLine: Sendable {
     request.withTargetBeforeQuery { bytes.append(value: $0, style: style) }
     name(" status=", ",\"status\":")
     if let status { bytes.append(status) } else { nothing() }
+  }
+
+  /// What ``RequestID`` gave, where there is one. It holds nothing that has to be escaped.
+  mutating func id(_ id: RequestIdentifier?) {
+    guard let id else { return }
+    name(" request=", ",\"request\":\"")
+    id.append(to: &bytes)
+    name("", "\"")
   }
 
   /// How it ended. Words of our own need no escaping.
