@@ -10,8 +10,8 @@ enum AcceptedFormat {
     var precision = 0
   }
 
-  /// The format with the highest quality; of equals the one that is named most precisely, and then the fallback, problem
-  /// details, HTML, text. The fallback where nothing fits: an error page that was not asked for beats none.
+  /// The format with the highest quality; of equals the one that is named most precisely; of those problem details, HTML,
+  /// text, and where none is named by itself the fallback. The fallback where nothing fits: an error page that was not asked for beats none.
   static func best(for fields: HeaderFields, fallback: ErrorPages.Format) -> ErrorPages.Format {
     var text = Match()
     var html = Match()
@@ -24,21 +24,19 @@ enum AcceptedFormat {
         note(precision(range, "text/plain", "text/*"), quality, in: &text)
         note(precision(range, "text/html", "text/*"), quality, in: &html)
         let json = max(
-          precision(range, "application/problem+json", "application/*"), precision(range, "application/json", ""))
+          precision(range, "application/problem+json", "application/*"),
+          precision(range, "application/json", "application/*"))
         note(json, quality, in: &problem)
       }
     }
-    var best: (format: ErrorPages.Format, match: Match)?
+    var best: (format: ErrorPages.Format, rank: (Int, Int, Int)) = (fallback, (0, 0, 0))
     let order: [(ErrorPages.Format, Match)] = [(.problem, problem), (.html, html), (.text, text)]
-    for (format, match) in order.filter({ $0.0 == fallback }) + order.filter({ $0.0 != fallback })
-    where match.quality > 0 {
-      guard let known = best?.match else {
-        best = (format, match)
-        continue
-      }
-      if (match.quality, match.precision) > (known.quality, known.precision) { best = (format, match) }
+    for (format, match) in order where match.quality > 0 {
+      // Who names JSON beside text wants JSON; who says `*/*` has no wish.
+      let rank = (match.quality, match.precision, match.precision < 3 && format == fallback ? 1 : 0)
+      if rank > best.rank { best = (format, rank) }
     }
-    return best?.format ?? fallback
+    return best.format
   }
 
   /// The more precise range decides, whatever its quality.
