@@ -91,7 +91,8 @@ public struct HeaderFields: Sendable {
     begin(name)
     let start = bytes.count
     write(&bytes)
-    for i in stride(from: bytes.count - 1, through: start, by: -1) where bytes[i] == 13 || bytes[i] == 10 || bytes[i] == 0 {
+    for i in stride(from: bytes.count - 1, through: start, by: -1)
+    where bytes[i] == 13 || bytes[i] == 10 || bytes[i] == 0 {
       bytes.remove(at: i)
     }
     end()
