@@ -18,6 +18,10 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     /// The others' turn, of its own accord.
     case turn
     case stream(Interest)
+    /// The client's next request. Nothing is under way, so a drain ends this wait.
+    case idle
+    /// Either of two streams.
+    case pair(StreamInterest, StreamInterest)
     /// Any stream but the client's: attempts to connect.
     case streams
     case time
@@ -54,6 +58,12 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   var announcedDestination: SocketAddress?
   /// As whom it is counted, where connections per client are limited.
   var countedAs: ClientKey?
+  /// Whether the work for the client goes on when it has left: it has its answer already.
+  var outlivesClient = false
+  /// Who accepted it; a drain is asked for by it.
+  private let owner: ObjectIdentifier?
+  /// What is under way may end, and nothing new should begin.
+  private(set) var isDraining = false
 
   /// What is served at present, for the list of open exchanges; set and cleared by the transport.
   var exchange: Exchange?
@@ -71,8 +81,9 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   private var operations = Connection.operationsPerTurn
   private var timer = LazyTimer()
 
-  private init(_ client: Socket, engine: Engine, label: StallLabel) {
+  private init(_ client: Socket, engine: Engine, label: StallLabel, owner: ObjectIdentifier?) {
     self.client = client
+    self.owner = owner
     self.loop = client.loop
     self.engine = engine
     self.label = label
@@ -85,9 +96,10 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   /// To be called on the socket's loop.
   @discardableResult
   static func serve(
-    _ client: Socket, on engine: Engine, label: StallLabel, _ body: @escaping @Sendable (Connection) async -> Void
+    _ client: Socket, on engine: Engine, label: StallLabel, owner: ObjectIdentifier? = nil,
+    _ body: @escaping @Sendable (Connection) async -> Void
   ) -> Connection {
-    let connection = Connection(client, engine: engine, label: label)
+    let connection = Connection(client, engine: engine, label: label, owner: owner)
     let loop = client.loop
     loop.connections.insert(connection)
     loop.counters.connections.add(1)
@@ -122,6 +134,13 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     if case .relay(let relay) = parking { relay.cut() } else { resume(.cut) }
   }
 
+  /// Lets what is under way end. A connection that waits for its client's next request ends at once. To be called on the loop.
+  func drain(_ owner: ObjectIdentifier) {
+    guard self.owner == owner, !isDraining else { return }
+    isDraining = true
+    if case .idle = parking { resume(.time) }
+  }
+
   // MARK: Parking
 
   /// Throws what would end a wait at once.
@@ -134,7 +153,8 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   static var cutRejection: Rejection { Rejection(.draining, detail: "the connection was cut") }
 
   private var isClientGone: Bool {
-    client.isBroken || (finishedClientIsGone && client.readiness.contains(.hangUp))
+    if outlivesClient { return false }
+    return client.isBroken || (finishedClientIsGone && client.readiness.contains(.hangUp))
   }
 
   /// Parks the task until something wakes it, at most until `limit`.
@@ -195,6 +215,12 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
       if isReady(stream, interest) { return resume(.event) }
     case .streams where stream !== client:
       return resume(.event)
+    case .idle:
+      return resume(.event)
+    case .pair(let first, let second):
+      if first.isReady || second.isReady { return resume(.event) }
+      if stream === client, !first.reads(client), !second.reads(client), isClientGone { resume(.clientGone) }
+      return
     case .stream, .streams, .time, .work:
       break
     }
@@ -206,7 +232,7 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     switch parking {
     // A relay keeps its own time; the others begin with a look at the clock.
     case .relay, .running, .turn: return
-    case .stream, .streams, .time, .work: break
+    case .stream, .idle, .pair, .streams, .time, .work: break
     }
     let nearest = min(waitEnds, deadline)
     if loop.now < nearest { return timer.ensure(by: nearest, on: loop, self) }
@@ -253,6 +279,50 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     }
     _ = try await park(.stream(interest), on: stream, until: .distantFuture)
   }
+
+  // MARK: For transports that look after two streams
+
+  /// Waits until a socket may be read or written, at most until `limit`: false when that passed first.
+  func wait(for socket: Socket, _ interest: Interest, until limit: Instant) async throws -> Bool {
+    try checkBeforeWaiting(mayLoseClient: socket !== client)
+    if isReady(socket, interest) {
+      await spendOperation()
+      return true
+    }
+    if limit <= loop.now { return false }
+    return try await park(.stream(interest), on: socket, until: limit)
+  }
+
+  /// Waits until either stream is ready for what is wanted of it, at most until `limit`: false when that passed first.
+  ///
+  /// A stream of which nothing is wanted wakes nobody. The loss of the client ends the wait, unless its bytes are wanted:
+  /// then its end is what the reader finds.
+  func wait(for first: StreamInterest, or second: StreamInterest, until limit: Instant) async throws -> Bool {
+    try checkBeforeWaiting(mayLoseClient: !first.reads(client) && !second.reads(client))
+    first.setWaker(self)
+    second.setWaker(self)
+    if first.isKnownReady || second.isKnownReady {
+      await spendOperation()
+      return true
+    }
+    if limit <= loop.now { return false }
+    return try await park(.pair(first, second), on: nil, until: limit)
+  }
+
+  /// Waits for the first byte of the client's next request, at most until `limit` or until a drain: false then.
+  func waitIdle(until limit: Instant) async throws -> Bool {
+    try checkBeforeWaiting(mayLoseClient: false)
+    if client.mayRead {
+      await spendOperation()
+      return true
+    }
+    if isDraining || limit <= loop.now { return false }
+    return try await park(.idle, on: client, until: limit)
+  }
+
+  /// Lets the others run, now and then: to be called by whoever goes on for long without having to wait.
+  @inline(__always)
+  func passTurn() async { await spendOperation() }
 
   override func resolve(_ name: DomainName) async throws -> [IPAddress] {
     try await engine.resolver.resolve(name, for: self)

@@ -29,6 +29,12 @@ final class ConnectionList {
     for connection in members { body(connection) }
   }
 
+  /// Lets what the connections of `owner` do come to its end; those that do nothing end at once.
+  func drain(_ owner: AnyObject) {
+    // A copy, as below.
+    for connection in members { connection.drain(ObjectIdentifier(owner)) }
+  }
+
   /// Ends every connection's wait, present or next, with `Rejection(.draining)`. Returns how many were cut.
   @discardableResult
   func cutAll() -> Int {

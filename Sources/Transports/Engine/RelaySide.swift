@@ -41,8 +41,8 @@ struct RelaySide {
   }
 
   @inline(__always)
-  func write(_ bytes: UnsafeRawPointer, _ count: Int) -> Socket.Outcome {
-    if let socket { return socket.send(bytes, count) }
+  func write(_ bytes: UnsafeRawPointer, _ count: Int, isMoreAtHand: Bool = false) -> Socket.Outcome {
+    if let socket { return socket.send(bytes, count, isMoreAtHand: isMoreAtHand) }
     return writeStream(bytes, count)
   }
 
@@ -71,5 +71,37 @@ struct RelaySide {
     case .system(let code): code
     case nil: EIO
     }
+  }
+}
+
+/// What is wanted of one of two streams that a task waits for.
+struct StreamInterest {
+  // Sound because whoever waits keeps the stream for the length of the wait.
+  private unowned(unsafe) let stream: any ByteStream
+  private unowned(unsafe) let socket: Socket?
+  private let wanted: Readiness
+
+  /// - Parameter wanted: `.readable`, `.writable`, both or neither.
+  init(_ side: RelaySide, _ wanted: Readiness) {
+    stream = side.stream
+    socket = side.socket
+    self.wanted = wanted
+  }
+
+  /// Whether an event may have brought what is wanted. A stream that is no socket only says that something may have
+  /// changed.
+  var isReady: Bool { !wanted.isEmpty && (socket == nil || isKnownReady) }
+
+  /// Whether what is wanted is there. Of a stream that is no socket nobody knows.
+  var isKnownReady: Bool {
+    guard let socket, !wanted.isEmpty else { return false }
+    if socket.descriptor < 0 { return true }
+    return !socket.readiness.isDisjoint(with: wanted) || (wanted.contains(.readable) && socket.hasPushedBack)
+  }
+
+  func reads(_ other: Socket) -> Bool { socket === other && wanted.contains(.readable) }
+
+  func setWaker(_ waker: any StreamWaker) {
+    if socket == nil { stream.waker = waker }
   }
 }

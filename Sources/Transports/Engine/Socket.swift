@@ -172,9 +172,12 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   // MARK: Writing
 
   /// Writes with one system call.
-  func send(_ bytes: UnsafeRawPointer, _ count: Int) -> Outcome {
+  ///
+  /// - Parameter isMoreAtHand: the rest follows at once, so the kernel need not send a short segment now.
+  func send(_ bytes: UnsafeRawPointer, _ count: Int, isMoreAtHand: Bool = false) -> Outcome {
+    let flags = Int32(MSG_NOSIGNAL) | (isMoreAtHand ? Int32(MSG_MORE.rawValue) : 0)
     while true {
-      let sent = Glibc.send(descriptor, bytes, count, Int32(MSG_NOSIGNAL))
+      let sent = Glibc.send(descriptor, bytes, count, flags)
       if sent >= 0 {
         // The kernel takes less than all only when its buffer is full; an edge follows when it has room.
         if sent < count { readiness.remove(.writable) }
@@ -207,6 +210,13 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
     hasFinishedWriting = true
     // ENOTCONN: the peer has reset it meanwhile, which the next read reports.
     if shutdown(descriptor, Int32(SHUT_WR)) != 0, errno != ENOTCONN { throw Self.streamError(errno) }
+  }
+
+  /// Whether the peer has neither sent anything nor finished, by the kernel's word and not by the last event: one system
+  /// call.
+  var isQuiet: Bool {
+    var byte: UInt8 = 0
+    return recv(descriptor, &byte, 1, Int32(MSG_PEEK.rawValue) | Int32(MSG_DONTWAIT.rawValue)) < 0 && errno == EAGAIN
   }
 
   // MARK: Splicing

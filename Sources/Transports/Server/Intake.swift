@@ -47,8 +47,9 @@ final class Intake: LoopMessage, @unchecked Sendable {
     acceptor.start()
   }
 
-  /// Serves new connections by another handler. On the loop.
+  /// Serves new connections by another handler; what the others do comes to its end. On the loop.
   func replaceHandler(_ handler: any ConnectionHandler) {
+    loop.connections.drain(self)
     self.handler = handler
     label = .named(handler.listener.name)
     // Made once here, and not for every connection.
@@ -64,8 +65,9 @@ final class Intake: LoopMessage, @unchecked Sendable {
     }
   }
 
-  /// Accepts nothing more. On the loop.
+  /// Accepts nothing more, and lets what is open come to its end. On the loop.
   func close() {
+    loop.connections.drain(self)
     acceptor?.close()
     acceptor = nil
     body = { _ in }
@@ -90,7 +92,7 @@ final class Intake: LoopMessage, @unchecked Sendable {
       socket.close()
       leave()
     case .serve(let key):
-      let connection = Connection.serve(socket, on: engine, label: label, body)
+      let connection = Connection.serve(socket, on: engine, label: label, owner: ObjectIdentifier(self), body)
       // Its task has not begun: it runs on this loop, later.
       connection.countedAs = key
     }

@@ -1,0 +1,178 @@
+internal import Pipeline
+
+extension HTTPConnection {
+  /// A body of a local answer up to this size is sent with its head in one piece.
+  private static let joinedBody = 16 * 1024
+  /// Pieces in which a longer one is written.
+  private static let writtenPiece = 64 * 1024
+
+  // MARK: The head
+
+  override func write(_ head: HTTPResponseHead) async throws {
+    guard answer == .none else { throw Rejection(.internalError, detail: "HTTP: an answer was begun already") }
+    let hasContent = request.method != .head && head.status != 204 && head.status != 304 && head.status >= 200
+    decidePersistence(head)
+    share.head.removeAll(keepingCapacity: true)
+    answer = .begun
+    switch head.body {
+    case .relayed:
+      if request.method == .connect, 200..<300 ~= head.status { return try await writeTunnelHead(head) }
+      answerBody = hasContent ? call.encoder(for: request.version) : .none
+      appendHead(head, length: hasContent ? nil : call.framing.declaredLength)
+      try sendRelayed(hasContent: hasContent)
+    case .bytes(let body):
+      answerBody = .none
+      let isDeclared = head.status != 204 && head.status != 304
+      appendHead(head, length: isDeclared ? UInt64(body.count) : nil)
+      try await send(hasContent ? body : [])
+      answer = .complete
+      if let tap {
+        tap.receive(body.span.bytes)
+        tap.finish(complete: true)
+      }
+    case .streamed(let length):
+      answerBody = hasContent ? BodyEncoder(length: length, for: request.version) : .none
+      appendHead(head, length: hasContent ? nil : length)
+      try transmitHead()
+      try await flush()
+    }
+  }
+
+  /// Whether this answer is the last one on the connection, which it has to say.
+  private func decidePersistence(_ head: HTTPResponseHead) {
+    let says = head.fields.withValue(of: "connection") { value in value.map { $0.count == 5 } ?? false }
+    if says || connection.isDraining || !canDrainBody { keepsAlive = false }
+  }
+
+  private func appendHead(_ head: HTTPResponseHead, length: UInt64?) {
+    if case .close = answerBody { keepsAlive = false }
+    appendAnswerHead(head, length: length)
+  }
+
+  private func transmitHead() throws {
+    try share.head.withUnsafeBytes { try transmit($0) }
+  }
+
+  private func send(_ body: [UInt8]) async throws {
+    if body.count <= Self.joinedBody {
+      share.head.append(contentsOf: body)
+      try transmitHead()
+      return try await flush()
+    }
+    try share.head.withUnsafeBytes { try transmit($0, isMoreAtHand: true) }
+    var sent = 0
+    while sent < body.count {
+      try await flush()
+      let end = min(sent + Self.writtenPiece, body.count)
+      try body.withUnsafeBytes { try transmit(UnsafeRawBufferPointer(rebasing: $0[sent..<end]), isMoreAtHand: end < body.count) }
+      sent = end
+    }
+    try await flush()
+  }
+
+  // MARK: A body in pieces
+
+  override func writeBody(_ bytes: RawSpan) async throws {
+    guard answer == .begun else {
+      throw Rejection(.internalError, detail: "HTTP: body bytes without an answer that streams them")
+    }
+    tap?.receive(bytes)
+    if case .none = answerBody { return }
+    if case .bytes(let left) = answerBody, UInt64(bytes.byteCount) > left {
+      throw Rejection(.internalError, detail: "HTTP: a streamed body is longer than its destination said")
+    }
+    let base = connection.loop.scratch
+    var sent = 0
+    while sent < bytes.byteCount {
+      let count = min(Self.writtenPiece, bytes.byteCount - sent)
+      let payload = Self.bodyOffset..<(Self.bodyOffset + count)
+      bytes.extracting(sent..<(sent + count)).withUnsafeBytes {
+        (base + payload.lowerBound).copyMemory(from: $0.baseAddress!, byteCount: count)  // Sound: `count` is at least 1.
+      }
+      let framed = answerBody.frame(base, payload)
+      answerBody.wrote(count)
+      try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count))
+      try await flush()
+      sent += count
+    }
+  }
+
+  override func finishBody() async throws {
+    guard answer == .begun else { return }
+    switch answerBody {
+    case .bytes(let left) where left > 0:
+      throw Rejection(.internalError, detail: "HTTP: a streamed body is \(left) bytes shorter than its destination said")
+    case .chunked: try transmit("0\r\n\r\n")
+    case .bytes, .none, .close: break
+    }
+    try await flush()
+    answer = .complete
+    tap?.finish(complete: true)
+  }
+
+  // MARK: Sending
+
+  /// Sends what the client takes now, and keeps the rest for ``flush()``.
+  func transmit(_ bytes: UnsafeRawBufferPointer, isMoreAtHand: Bool = false) throws {
+    guard let base = bytes.baseAddress, bytes.count > 0 else { return }
+    var sent = 0
+    if outbox.isEmpty, client.mayWrite {
+      switch client.write(base, bytes.count, isMoreAtHand: isMoreAtHand) {
+      case .bytes(let count): sent = count
+      case .wouldBlock: break
+      case .end, .failed: throw Rejection(.clientGone, detail: "while it was answered")
+      }
+    }
+    traffic.down += UInt64(sent)
+    if sent < bytes.count { outbox.append(UnsafeRawBufferPointer(rebasing: bytes[sent...]), on: connection.loop) }
+  }
+
+  func transmit(_ text: StaticString) throws {
+    try transmit(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+  }
+
+  /// Hands over what the client takes now of what it did not take before.
+  func pushOutbox() throws {
+    while !outbox.isEmpty, client.mayWrite {
+      let bytes = outbox.bytes
+      guard let base = bytes.baseAddress else { return }
+      switch client.write(base, bytes.count) {
+      case .bytes(let count):
+        traffic.down += UInt64(count)
+        outbox.consume(count, on: connection.loop)
+      case .wouldBlock: return
+      case .end, .failed: throw Rejection(.clientGone, detail: "while it was answered")
+      }
+    }
+  }
+
+  /// Waits until the client has taken everything.
+  func flush() async throws {
+    while !outbox.isEmpty {
+      try pushOutbox()
+      if outbox.isEmpty { return }
+      let limit = connection.now + options.bodyIdleTimeout
+      guard try await connection.wait(for: connection.client, .writable, until: limit) else {
+        throw Rejection(.idleTimeout, detail: "the client has taken nothing for \(options.bodyIdleTimeout)")
+      }
+    }
+  }
+}
+
+extension BodyEncoder {
+  /// - Parameter length: `nil` where nobody knows it beforehand.
+  init(length: UInt64?, for version: HTTPVersion) {
+    if let length {
+      self = .bytes(length)
+    } else {
+      switch version {
+      case .http11: self = .chunked
+      case .http10: self = .close
+      }
+    }
+  }
+
+  mutating func wrote(_ count: Int) {
+    if case .bytes(let left) = self { self = .bytes(left - UInt64(count)) }
+  }
+}

@@ -1,0 +1,193 @@
+internal import Pipeline
+
+/// One HTTP/1.1 client connection, and the exchange of the request that it carries at present.
+///
+/// One task, strictly in sequence: read a head, run the chain, end the answer, and begin anew. So pipelined requests are
+/// answered in order, and the next one is not looked at before the one before is over. The object and everything in it
+/// that has grown is used again by the next request.
+///
+/// Bytes pass through the loop's scratch buffer. Only what has to wait is kept, in queues that hold no memory while they are
+/// empty: a connection that waits for its next request holds none.
+final class HTTPConnection: HTTPExchange {
+  let connection: Connection
+  let client: RelaySide
+  let share: HTTPShare
+  let options: HTTPOptions
+
+  // MARK: The request
+
+  var parser: RequestHeadParser
+  var framing = RequestFraming()
+  /// Bytes of the client that were read ahead.
+  var inbox = ByteQueue()
+  var requestBody = BodyDecoder.ended
+  /// Whether bytes of the request's body have been handed on, to an upstream or to an element.
+  var hasTakenBody = false
+  /// Payload bytes of the request's body so far, for `maxBody` and for the rate.
+  var bodyReceived: UInt64 = 0
+  /// Whether `100 (Continue)` has been sent to the client, by whomever.
+  var hasSentContinue = false
+  var pace = BodyPace()
+
+  // MARK: The answer
+
+  /// What the client has not taken yet.
+  var outbox = ByteQueue()
+  var answer = Answer.none
+  var answerBody = BodyEncoder.none
+  /// Whether the connection may carry another request, as far as it is known.
+  var keepsAlive = true
+
+  // MARK: The upstream
+
+  var call = UpstreamCall()
+  var allowance = Allowance()
+
+  /// How far the answer to the client is.
+  enum Answer {
+    /// The client has seen nothing of it but interim responses.
+    case none
+    /// The head is written, the body is not complete.
+    case begun
+    case complete
+    /// What follows on this connection is no HTTP.
+    case tunnel
+  }
+
+  init(_ connection: Connection, client: ClientAddress, listener: ListenerInfo, id: UInt64) {
+    self.connection = connection
+    self.client = RelaySide(connection.client)
+    share = connection.loop.http
+    options = listener.options.http
+    parser = RequestHeadParser(options)
+    super.init(
+      id: id, client: client, listener: listener, runtime: connection, request: HTTPRequestHead(method: .get, target: "/"))
+  }
+
+  /// A request whose body has been handed on in part cannot be repeated, whatever its method.
+  override var isIdempotent: Bool { !hasTakenBody && request.method.isIdempotent }
+
+  override func recycle(id: UInt64) {
+    super.recycle(id: id)
+    requestBody = .ended
+    hasTakenBody = false
+    bodyReceived = 0
+    hasSentContinue = false
+    answer = .none
+    answerBody = .none
+    connection.outlivesClient = false
+  }
+
+  // MARK: The connection's life
+
+  /// Serves requests until the connection is over, and closes it.
+  func serve(_ service: any Serving<HTTPExchange>) async {
+    while await receiveRequest() {
+      connection.exchange = self
+      await serveRequest(service)
+      connection.exchange = nil
+      guard keepsAlive, await drainRequestBody() else { break }
+      recycle(id: share.ids.take())
+    }
+    await end()
+  }
+
+  /// Runs the chain for a request, and sees to it that it is answered exactly once.
+  private func serveRequest(_ service: any Serving<HTTPExchange>) async {
+    connection.finishedClientIsGone = !options.toleratesHalfClose
+    do {
+      _ = try await service.serve(self)
+      switch answer {
+      case .complete, .tunnel: break
+      case .begun: cutAnswer()
+      case .none:
+        await refuseRequest(Rejection(.internalError, detail: "HTTP: the destination ended without an answer"))
+      }
+    } catch {
+      await fail(error)
+    }
+    connection.finishedClientIsGone = false
+  }
+
+  /// The chain threw.
+  private func fail(_ error: any Error) async {
+    let rejection = rejection(for: error, of: self, on: connection)
+    switch answer {
+    case .complete:
+      // What failed was behind the answer; but what it was may concern the connection.
+      if HTTPRefusal(rejection).closesConnection, !isDetached { keepsAlive = false }
+    case .tunnel:
+      keepsAlive = false
+      client.stream.end(TCPClose(for: rejection.kind, isCommitted: isCommitted))
+    case .begun: cutAnswer()
+    case .none: await refuseRequest(rejection)
+    }
+  }
+
+  /// Tells the client why it gets nothing, as far as it can still be told.
+  func refuseRequest(_ rejection: Rejection) async {
+    if rejection.kind == .clientGone || connection.isCut {
+      keepsAlive = false
+      return client.stream.abort()
+    }
+    // The deadlines of the chain are over with the chain.
+    runtime.deadline = .distantFuture
+    do {
+      try await refuse(rejection)
+    } catch {
+      // The client does not stay to hear it, and the chain has the rejection that matters.
+      cutAnswer()
+    }
+    if answer != .complete { cutAnswer() }
+  }
+
+  /// An answer that was begun cannot be completed: the client must see that it is not whole.
+  ///
+  /// Where the length is known or the body is chunked a missing end says so, and what came before is still delivered; a body
+  /// that the close ends would look whole, so that connection is reset (RFC 9112, 8).
+  func cutAnswer() {
+    keepsAlive = false
+    switch answerBody {
+    case .close: client.stream.abort()
+    case .none, .bytes, .chunked: break
+    }
+  }
+
+  // MARK: The end
+
+  /// How long, and how many bytes, a client is listened to after the last word, so that unread bytes of it do not turn our
+  /// close into a reset which overtakes the answer (RFC 9112, 9.6).
+  private static let lingerTime = Duration.seconds(1)
+  private static let lingerBytes = 256 * 1024
+
+  private func end() async {
+    if let socket = client.socket, socket.descriptor >= 0, mayHaveUnreadBytes, !connection.isCut { await linger(socket) }
+    inbox.release(on: connection.loop)
+    outbox.release(on: connection.loop)
+    client.stream.close()
+  }
+
+  private var mayHaveUnreadBytes: Bool {
+    if case .tunnel = answer { return false }
+    return !requestBody.hasEnded || client.mayRead
+  }
+
+  private func linger(_ socket: Socket) async {
+    runtime.deadline = .distantFuture
+    let limit = connection.now + Self.lingerTime
+    var left = Self.lingerBytes
+    do {
+      try socket.finishWriting()
+      while left > 0 {
+        switch client.read(connection.loop.scratch, Loop.scratchSize) {
+        case .bytes(let count): left -= count
+        case .end, .failed: return
+        case .wouldBlock:
+          guard try await connection.wait(for: socket, .readable, until: limit) else { return }
+        }
+      }
+    } catch {
+      // The connection was cut, or the client is gone: nothing is left to be overtaken.
+    }
+  }
+}

@@ -1,0 +1,66 @@
+internal import CShim
+internal import Glibc
+internal import Pipeline
+
+/// What the HTTP connections of one loop share: used on the loop's thread alone, and only between two suspensions.
+final class HTTPShare {
+  unowned let loop: Loop
+  var ids = ExchangeIDs()
+  /// Connections to upstreams that wait for the next request.
+  let pool: UpstreamPool
+  /// The head under construction; its capacity is kept.
+  var head: [UInt8] = []
+  private var date: [UInt8] = []
+  private var dateHolds = Instant(nanoseconds: 0)
+  private var complaintsLeft = 0
+  private var complaintsSuppressed = 0
+  private var complaintsRenewed = Instant(nanoseconds: 0)
+
+  /// Lines of the operational log about clients that speak no HTTP, for each loop and second: whoever sends garbage must not
+  /// be able to fill the disk with it.
+  private static let complaintsPerSecond = 10
+
+  init(_ loop: Loop) {
+    self.loop = loop
+    pool = UpstreamPool(loop)
+    head.reserveCapacity(16 * 1024)
+  }
+
+  /// `date: …` with its line end (RFC 9110, 6.6.1), right to the second.
+  func withDateLine(_ body: ([UInt8]) -> Void) {
+    if loop.now >= dateHolds { renewDate() }
+    body(date)
+  }
+
+  private func renewDate() {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    var parts = tm()
+    var seconds = time.tv_sec
+    gmtime_r(&seconds, &parts)
+    let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    let day = "\(days[Int(parts.tm_wday)]), \(two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(parts.tm_year + 1900)"
+    let hour = "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
+    date = Array("date: \(day) \(hour) GMT\r\n".utf8)
+    dateHolds = loop.now + .nanoseconds(1_000_000_000 - Int64(time.tv_nsec))
+  }
+
+  /// Says in the operational log why a client was sent away before any chain heard of it.
+  func complain(_ connection: Connection, _ exchange: Exchange, _ rejection: Rejection) {
+    if loop.now >= complaintsRenewed {
+      complaintsRenewed = loop.now + .seconds(1)
+      complaintsLeft = Self.complaintsPerSecond
+    }
+    guard complaintsLeft > 0 else {
+      complaintsSuppressed += 1
+      return
+    }
+    complaintsLeft -= 1
+    let (name, client, unsaid) = (exchange.listener.name, exchange.client, complaintsSuppressed)
+    complaintsSuppressed = 0
+    connection.log(
+      .notice, "\(name): \(client): \(rejection)" + (unsaid > 0 ? " (\(unsaid) more like this were not written)" : ""))
+  }
+}

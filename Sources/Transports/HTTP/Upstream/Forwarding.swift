@@ -1,0 +1,187 @@
+internal import Pipeline
+
+/// What the steps of a relayed exchange wait for.
+struct Wants {
+  var client: Readiness = []
+  var upstream: Readiness = []
+  /// A step has used up its share of the turn.
+  var again = false
+}
+
+extension HTTPConnection {
+  /// Where bodies begin in the loop's scratch buffer: before them there is room for a head.
+  static let bodyOffset = 16 * 1024
+  /// Room behind a body for what ends it.
+  static let bodyTail = 16 * 1024
+
+  override func forward(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
+    if request.method == .connect { return try await connect(to: destination, over: link) }
+    if hasTakenBody {
+      throw Rejection(.upstreamReset, retry: .pointless, detail: "the request's body was sent already, and cannot be again")
+    }
+    if isDetached { connection.outlivesClient = true }
+    if case .answer(let status, let type, let body) = try Forwarder.turn(of: request) {
+      return try await respond(status, body: body) { if !type.isEmpty { $0.fields.set("content-type", type) } }
+    }
+    var mayReuse = true
+    while true {
+      try await open(destination, link, mayReuse: mayReuse)
+      do {
+        if try await exchangeMessages(destination, link) {
+          finishCall(link)
+          return Summary(traffic: traffic, endedBy: .upstream)
+        }
+      } catch {
+        call.abort(on: connection.loop)
+        if answer == .begun { tap?.finish(complete: false) }
+        throw error
+      }
+      // The kept connection had been closed before the request reached anybody: once more, over a new one.
+      call.abort(on: connection.loop)
+      mayReuse = false
+    }
+  }
+
+  // MARK: The connection to the upstream
+
+  /// Whether a request may be sent again when nothing at all came back (RFC 9112, 9.3.1): only what is idempotent, and only
+  /// while no byte of its body has been consumed.
+  private var mayBeSentAgain: Bool { isIdempotent && requestBody.hasEnded }
+
+  private func open(_ destination: ApprovedDestination, _ link: UpstreamLink, mayReuse: Bool) async throws {
+    if mayReuse, link.proxyProtocol == nil {
+      while let idle = share.pool.take(link, destination.addresses) {
+        // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
+        if !mayBeSentAgain, let socket = idle.socket, !socket.isQuiet {
+          socket.close()
+          continue
+        }
+        idle.stream.waker = connection
+        upstreamAddress = idle.address
+        return call.begin(idle.stream, to: idle.address, isReused: true, now: connection.now)
+      }
+    }
+    let stream = try await dial(destination)
+    call.begin(stream, to: upstreamAddress, isReused: false, now: connection.now)
+  }
+
+  private func finishCall(_ link: UpstreamLink) {
+    let mayKeep = call.isReusable && link.proxyProtocol == nil
+    let address = call.address
+    guard let side = call.takeSide(on: connection.loop) else { return }
+    if mayKeep, let address {
+      share.pool.put(side.stream, to: address, for: link)
+    } else {
+      side.stream.close()
+    }
+  }
+
+  // MARK: Request and response
+
+  /// Sends the request and relays the response, both at the same time where the request has a body: a response may come early.
+  ///
+  /// - Returns: false when a kept connection turned out to be dead, and the request may be sent again.
+  private func exchangeMessages(_ destination: ApprovedDestination, _ link: UpstreamLink) async throws -> Bool {
+    guard let upstream = call.side else { return true }
+    allowance.begin(self)
+    try sendRequest(destination, link, upstream)
+    while true {
+      var wants = Wants()
+      if call.isUploading || !call.outbox.isEmpty { try stepUpload(upstream, &wants) }
+      switch call.stage {
+      case .head:
+        switch try stepHead(upstream, &wants) {
+        case .blocked: break
+        case .lost:
+          if call.isReused, !call.hasAnswered, mayBeSentAgain { return false }
+          throw Rejection(
+            .upstreamReset, retry: hasTakenBody ? .pointless : nil, detail: "the upstream closed without an answer")
+        case .switching:
+          try await switchProtocol(upstream)
+          return true
+        case .final:
+          try await commitRelayed()
+          continue
+        }
+      case .body:
+        try stepBody(upstream, &wants)
+        if case .done = call.stage { return true }
+      case .done:
+        return true
+      }
+      if wants.again {
+        await connection.passTurn()
+      } else {
+        try await wait(wants, upstream)
+      }
+    }
+  }
+
+  /// Runs the response phase and hands on what came with the head.
+  private func commitRelayed() async throws {
+    call.beginBody(options)
+    try await commit { head in
+      swap(&head, &call.head)
+    }
+    if isDetached, case .head = call.stage { try dropDetached() }
+  }
+
+  // MARK: Waiting
+
+  private func wait(_ wants: Wants, _ upstream: RelaySide) async throws {
+    let limit = limit(for: wants)
+    let came: Bool
+    if wants.client.isEmpty, wants.upstream == .readable, let socket = upstream.socket {
+      came = try await connection.wait(for: socket, .readable, until: limit)
+    } else {
+      came = try await connection.wait(
+        for: StreamInterest(upstream, wants.upstream), or: StreamInterest(client, wants.client), until: limit)
+      pace.ended(connection.now)
+    }
+    if !came { try timedOut(wants) }
+  }
+
+  private func limit(for wants: Wants) -> Instant {
+    var limit = allowance.renewAt
+    if case .head = call.stage {
+      limit = min(limit, call.headEnds)
+    } else {
+      limit = min(limit, call.lastMove + options.bodyIdleTimeout)
+    }
+    if call.isUploading {
+      if wants.client.contains(.readable) {
+        limit = min(limit, uploadLimit())
+      } else if wants.upstream.contains(.writable) {
+        limit = min(limit, call.lastMove + options.bodyIdleTimeout)
+      }
+    }
+    return limit
+  }
+
+  /// How long the next bytes of the request's body are waited for.
+  private func uploadLimit() -> Instant {
+    // The client waits for a word of the origin: it is the origin's time that runs.
+    if framing.expectsContinue, !hasSentContinue, bodyReceived == 0 { return call.lastMove + options.responseTimeout }
+    return pace.limit(connection.now, received: bodyReceived, options)
+  }
+
+  /// One of the limits passed; the nearest says which.
+  private func timedOut(_ wants: Wants) throws {
+    let now = connection.now
+    if allowance.renewAt <= now { return try allowance.renew(self) }
+    if case .head = call.stage, call.headEnds <= now { throw noHead() }
+    if call.isUploading, wants.client.contains(.readable), answer == .none {
+      if framing.expectsContinue, !hasSentContinue, bodyReceived == 0 { throw noHead() }
+      throw tooSlow()
+    }
+    throw Rejection(
+      .idleTimeout, source: wants.client.contains(.writable) ? .client : .upstream,
+      detail: "nothing of the body moved for \(options.bodyIdleTimeout)")
+  }
+
+  private func noHead() -> Rejection {
+    Rejection(
+      .deadlineExceeded, source: .upstream, retry: hasTakenBody ? .pointless : nil,
+      detail: "the upstream did not answer within \(options.responseTimeout)")
+  }
+}

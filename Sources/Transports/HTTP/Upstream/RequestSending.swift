@@ -1,0 +1,112 @@
+internal import Pipeline
+
+extension HTTPConnection {
+  /// Pieces of a request's body that are moved before the response has its turn.
+  private static let uploadsPerTurn = 8
+  private static let uploadRead = 64 * 1024
+
+  /// Sends the head, and what is there of the body with it.
+  func sendRequest(_ destination: ApprovedDestination, _ link: UpstreamLink, _ upstream: RelaySide) throws {
+    share.head.removeAll(keepingCapacity: true)
+    appendRequestHead(destination, link)
+    call.isUploading = !requestBody.hasEnded
+    if !call.isUploading { return try finishUpload(share.head, upstream) }
+    if inbox.isEmpty { return share.head.withUnsafeBytes { send($0, to: upstream) } }
+    // The head is short of the scratch buffer's room for one, or goes by itself.
+    let head = share.head.count
+    guard head <= Self.bodyOffset - BodyEncoder.headroom,
+      case .payload(let payload) = try readRequestBody(atMost: min(Self.uploadRead, allowance.up))
+    else { return share.head.withUnsafeBytes { send($0, to: upstream) } }
+    allowance.moved(up: payload.count)
+    let framed = frameUpload(payload)
+    let base = connection.loop.scratch
+    share.head.withUnsafeBytes {
+      (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)  // Sound: a head is not empty.
+    }
+    send(UnsafeRawBufferPointer(start: base + framed.lowerBound - head, count: head + framed.count), to: upstream)
+    noteUploadEnd()
+  }
+
+  private func finishUpload(_ bytes: [UInt8], _ upstream: RelaySide) throws {
+    bytes.withUnsafeBytes { send($0, to: upstream) }
+    call.headEnds = connection.now + options.responseTimeout
+  }
+
+  /// Moves what can be moved now of the request's body.
+  func stepUpload(_ upstream: RelaySide, _ wants: inout Wants) throws {
+    for _ in 0..<Self.uploadsPerTurn {
+      pushToUpstream(upstream)
+      if call.refusesUpload { return stopUpload() }
+      if !call.outbox.isEmpty { return wants.upstream.formUnion(.writable) }
+      if !call.isUploading { return }
+      if allowance.needsUp { try allowance.renew(self) }
+      // An empty lease: the direction rests until it is renewed.
+      if allowance.up <= 0 { return }
+      switch try readRequestBody(atMost: min(Self.uploadRead, allowance.up)) {
+      case .blocked: return wants.client.formUnion(.readable)
+      case .ended: break
+      case .payload(let payload):
+        allowance.moved(up: payload.count)
+        let framed = frameUpload(payload)
+        send(UnsafeRawBufferPointer(start: connection.loop.scratch + framed.lowerBound, count: framed.count), to: upstream)
+      }
+      noteUploadEnd()
+    }
+    wants.again = true
+  }
+
+  /// Puts chunked coding around the payload where its length was not declared, and the last chunk behind the last one.
+  private func frameUpload(_ payload: Range<Int>) -> Range<Int> {
+    if case .unknown = request.body { return BodyEncoder.chunked.frame(connection.loop.scratch, payload) }
+    return payload
+  }
+
+  /// The client has sent the last byte of its body.
+  private func noteUploadEnd() {
+    guard requestBody.hasEnded, call.isUploading else { return }
+    call.isUploading = false
+    call.headEnds = connection.now + options.responseTimeout
+    guard case .unknown = request.body, let upstream = call.side else { return }
+    share.head.removeAll(keepingCapacity: true)
+    appendLastChunk(requestTrailers)
+    share.head.withUnsafeBytes { send($0, to: upstream) }
+  }
+
+  /// The upstream takes no more. It may have answered before it closed: that is what counts.
+  private func stopUpload() {
+    call.isUploading = false
+    call.outbox.release(on: connection.loop)
+    call.headEnds = min(call.headEnds, connection.now + options.responseTimeout)
+  }
+
+  // MARK: Sending
+
+  private func send(_ bytes: UnsafeRawBufferPointer, to upstream: RelaySide) {
+    guard let base = bytes.baseAddress, bytes.count > 0, !call.refusesUpload else { return }
+    var sent = 0
+    if call.outbox.isEmpty, upstream.mayWrite {
+      switch upstream.write(base, bytes.count) {
+      case .bytes(let count):
+        sent = count
+        call.lastMove = connection.now
+      case .wouldBlock: break
+      case .end, .failed: return call.refusesUpload = true
+      }
+    }
+    if sent < bytes.count { call.outbox.append(UnsafeRawBufferPointer(rebasing: bytes[sent...]), on: connection.loop) }
+  }
+
+  private func pushToUpstream(_ upstream: RelaySide) {
+    while !call.outbox.isEmpty, upstream.mayWrite {
+      let bytes = call.outbox.bytes
+      guard let base = bytes.baseAddress else { return }
+      switch upstream.write(base, bytes.count) {
+      case .bytes(let count):
+        call.lastMove = connection.now
+        call.outbox.consume(count, on: connection.loop)
+      case .wouldBlock: return
+      case .end, .failed: return call.refusesUpload = true
+      }
+    }
+  }
+}

@@ -1,0 +1,193 @@
+internal import Pipeline
+
+extension HTTPConnection {
+  /// What one look for the response's head found.
+  enum HeadStep {
+    case blocked
+    /// The final head is parsed, and what came behind it stands in the scratch buffer.
+    case final
+    /// The connection is over without one.
+    case lost
+    /// 101: what follows is another protocol.
+    case switching
+  }
+
+  /// Reads of one turn.
+  private static let readsPerTurn = 8
+  private static let readSize = Loop.scratchSize - bodyOffset - bodyTail
+
+  // MARK: The head
+
+  /// Reads and parses what is there; interim responses are handed on here.
+  func stepHead(_ upstream: RelaySide, _ wants: inout Wants) throws -> HeadStep {
+    while true {
+      guard upstream.mayRead else {
+        wants.upstream.formUnion(.readable)
+        return .blocked
+      }
+      let base = connection.loop.scratch + Self.bodyOffset
+      let kept = call.inbox.count
+      if kept > 0, let bytes = call.inbox.bytes.baseAddress { base.copyMemory(from: bytes, byteCount: kept) }
+      // An exchange that is metered begins with a small share, which is not exceeded by much.
+      let most = allowance.isMetered ? Allowance.free + 2 * 1024 : Self.readSize
+      let count: Int
+      switch upstream.read(base + kept, min(most, Self.readSize - kept)) {
+      case .bytes(let received): count = kept + received
+      case .wouldBlock: continue
+      case .end, .failed: return .lost
+      }
+      call.inbox.release(on: connection.loop)
+      call.hasAnswered = true
+      call.lastMove = connection.now
+      if let found = try parseHeads(UnsafeRawBufferPointer(start: base, count: count)) { return found }
+    }
+  }
+
+  /// Parses the heads that stand in the scratch buffer. Nil: more bytes are needed.
+  private func parseHeads(_ bytes: UnsafeRawBufferPointer) throws -> HeadStep? {
+    var start = 0
+    while true {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
+      switch try call.parser.parse(rest, for: request.method, into: &call.head, &call.framing) {
+      case .incomplete:
+        // The parser begins anew with bytes that are kept: it remembers how far it was.
+        call.inbox.append(rest, on: connection.loop)
+        return nil
+      case .complete(let length):
+        start += length
+        call.part = (Self.bodyOffset + start)..<(Self.bodyOffset + bytes.count)
+        if call.framing.opensTunnel {
+          guard framing.wantsUpgrade else {
+            throw Rejection(.upstreamProtocol, detail: "origin: status 101 without a request for another protocol")
+          }
+          return .switching
+        }
+        guard call.framing.isInterim else { return .final }
+        try relayInterim()
+        call.parser.reset()
+      }
+    }
+  }
+
+  /// Hands on a 1xx. Not to HTTP/1.0, which knows none; a 100 only to who waits for one and has got none (RFC 9110, 15.2).
+  private func relayInterim() throws {
+    if request.version == .http10 || isDetached { return }
+    if call.head.status == 100 {
+      guard framing.expectsContinue, !hasSentContinue else { return }
+      hasSentContinue = true
+    }
+    share.head.removeAll(keepingCapacity: true)
+    appendInterimHead(call.head)
+    try share.head.withUnsafeBytes { try transmit($0) }
+  }
+
+  // MARK: The body
+
+  /// Sends the head that stands in `share.head`, with what came behind the upstream's.
+  ///
+  /// - Parameter hasContent: false: the client gets no body, whatever the upstream sends.
+  func sendRelayed(hasContent: Bool) throws {
+    if !hasContent, !call.body.hasEnded {
+      // An element made it an answer without a body.
+      try share.head.withUnsafeBytes { try transmit($0) }
+      return endRelayed()
+    }
+    try relayPart(call.part, behindHead: true)
+  }
+
+  /// What came of a detached answer's body with its head.
+  func dropDetached() throws {
+    answerBody = .none
+    call.stage = .body
+    try relayPart(call.part, behindHead: false)
+  }
+
+  /// Moves what can be moved now of the response's body.
+  func stepBody(_ upstream: RelaySide, _ wants: inout Wants) throws {
+    for _ in 0..<Self.readsPerTurn {
+      try pushOutbox()
+      if !outbox.isEmpty { return wants.client.formUnion(.writable) }
+      if call.body.hasEnded { return endRelayed() }
+      if allowance.needsDown { try allowance.renew(self) }
+      if allowance.down <= 0 { return }
+      guard upstream.mayRead else { return wants.upstream.formUnion(.readable) }
+      // What the client does not take now is better left in the kernel.
+      if !isDetached, !client.mayWrite { return wants.client.formUnion(.writable) }
+      let capacity = min(Self.readSize, allowance.down)
+      switch upstream.read(connection.loop.scratch + Self.bodyOffset, capacity) {
+      case .bytes(let count):
+        call.lastMove = connection.now
+        try relayPart(Self.bodyOffset..<(Self.bodyOffset + count), behindHead: false)
+      case .wouldBlock: return wants.upstream.formUnion(.readable)
+      case .end: try upstreamEnded()
+      case .failed: throw Rejection(.upstreamReset, detail: "in the middle of the response's body")
+      }
+    }
+    wants.again = true
+  }
+
+  /// The upstream has finished: that ends a body without a length, and cuts every other.
+  private func upstreamEnded() throws {
+    guard case .untilClose = call.body else {
+      throw Rejection(.upstreamReset, detail: "the upstream closed in the middle of the response's body")
+    }
+    call.body = .ended
+    try relayPart(Self.bodyOffset..<Self.bodyOffset, behindHead: false)
+  }
+
+  /// Hands on bytes of the response's body that stand in the scratch buffer, in one write with what goes before and behind.
+  private func relayPart(_ part: Range<Int>, behindHead: Bool) throws {
+    let base = connection.loop.scratch
+    let step = try call.body.decode(UnsafeMutableRawBufferPointer(start: base + part.lowerBound, count: part.count))
+    if step.consumed < part.count { call.hasExcess = true }
+    let payload = (part.lowerBound + step.payload.lowerBound)..<(part.lowerBound + step.payload.upperBound)
+    allowance.moved(down: payload.count)
+    if let tap, !payload.isEmpty {
+      tap.receive(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: base + payload.lowerBound, count: payload.count)))
+    }
+    var framed = payload
+    if !payload.isEmpty {
+      framed = answerBody.frame(base, payload)
+      answerBody.wrote(payload.count)
+    }
+    let isLast = call.body.hasEnded
+    if behindHead {
+      let head = share.head.count
+      if head <= framed.lowerBound {
+        share.head.withUnsafeBytes {
+          (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)  // Sound: it is not empty.
+        }
+        framed = (framed.lowerBound - head)..<framed.upperBound
+      } else {
+        try share.head.withUnsafeBytes { try transmit($0, isMoreAtHand: !framed.isEmpty) }
+      }
+    }
+    if isLast, answerBody == .chunked {
+      share.head.removeAll(keepingCapacity: true)
+      appendLastChunk(responseTrailers)
+      let tail = share.head.count
+      if tail <= Self.bodyTail {
+        share.head.withUnsafeBytes {
+          (base + framed.upperBound).copyMemory(from: $0.baseAddress!, byteCount: tail)  // Sound: it is not empty.
+        }
+        framed = framed.lowerBound..<(framed.upperBound + tail)
+        try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count))
+      } else {
+        try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count), isMoreAtHand: true)
+        try share.head.withUnsafeBytes { try transmit($0) }
+      }
+    } else {
+      let isMoreAtHand = !isLast && (call.side?.mayRead ?? false)
+      try transmit(
+        UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count), isMoreAtHand: isMoreAtHand)
+    }
+    if isLast, outbox.isEmpty { endRelayed() } else { call.stage = .body }
+  }
+
+  /// The client has its answer.
+  private func endRelayed() {
+    call.stage = .done
+    if isDetached || answer == .begun { tap?.finish(complete: true) }
+    if answer == .begun { answer = .complete }
+  }
+}

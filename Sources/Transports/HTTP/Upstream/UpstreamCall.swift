@@ -1,0 +1,98 @@
+internal import Pipeline
+
+/// One attempt to have an upstream answer a request: its connection, and how far the response has come. What has grown is kept
+/// for the next one on the same client connection.
+struct UpstreamCall {
+  enum Stage {
+    /// The final head has not come.
+    case head
+    case body
+    /// The response has been handed on, or its rest is wanted by nobody.
+    case done
+  }
+
+  private(set) var side: RelaySide?
+  private(set) var address: SocketAddress?
+  /// Whether the connection has carried a request before.
+  private(set) var isReused = false
+  var stage = Stage.done
+
+  /// What of the request the upstream has not taken yet.
+  var outbox = ByteQueue()
+  var isUploading = false
+  /// The upstream takes no more of the request; it may have answered all the same.
+  var refusesUpload = false
+  /// When the head has to be there: counted from the end of the request.
+  var headEnds = Instant.distantFuture
+
+  var parser: ResponseHeadParser
+  var framing = ResponseFraming()
+  /// The head that was parsed last.
+  var head = HTTPResponseHead()
+  /// A head that is not complete.
+  var inbox = ByteQueue()
+  /// Whether a byte of a response has come.
+  var hasAnswered = false
+  /// Payload of the response that came with the head, in the loop's scratch buffer.
+  var part = 0..<0
+  var body = BodyDecoder.ended
+  /// More came than belongs to the response: the connection cannot be trusted any further.
+  var hasExcess = false
+  var lastMove = Instant(nanoseconds: 0)
+
+  init(_ options: HTTPOptions) { parser = ResponseHeadParser(options) }
+
+  mutating func begin(_ stream: any ByteStream, to address: SocketAddress?, isReused: Bool, now: Instant) {
+    side = RelaySide(stream)
+    self.address = address
+    self.isReused = isReused
+    stage = .head
+    isUploading = false
+    refusesUpload = false
+    headEnds = .distantFuture
+    parser.reset()
+    hasAnswered = false
+    part = 0..<0
+    body = .ended
+    hasExcess = false
+    lastMove = now
+  }
+
+  /// How the response's body is written to a client of this version.
+  func encoder(for version: HTTPVersion) -> BodyEncoder {
+    switch framing.body {
+    case .none: .bytes(0)
+    case .bytes(let length): .bytes(length)
+    case .chunked, .untilClose: BodyEncoder(length: nil, for: version)
+    }
+  }
+
+  mutating func beginBody(_ options: HTTPOptions) {
+    switch framing.body {
+    case .none: body = .ended
+    case .bytes(let length): body = BodyDecoder(length)
+    case .chunked: body = .chunked(ChunkedDecoder(options, from: .origin))
+    case .untilClose: body = .untilClose
+    }
+  }
+
+  /// Whether the connection may carry another request.
+  var isReusable: Bool {
+    framing.keepsAlive && body.hasEnded && !hasExcess && !isUploading && !refusesUpload && outbox.isEmpty
+  }
+
+  /// Lets go of the connection, which is somebody else's from now on.
+  mutating func takeSide(on loop: Loop) -> RelaySide? {
+    outbox.release(on: loop)
+    inbox.release(on: loop)
+    stage = .done
+    defer { side = nil }
+    return side
+  }
+
+  /// Ends the connection so that the upstream takes nothing that it got for whole.
+  mutating func abort(on loop: Loop) { takeSide(on: loop)?.stream.abort() }
+
+  /// Ends the connection in order.
+  mutating func close(on loop: Loop) { takeSide(on: loop)?.stream.close() }
+}

@@ -1,0 +1,115 @@
+internal import Pipeline
+
+/// The idle upstream connections of one loop, by link: last in, first out, so that those that are not needed grow old.
+///
+/// A connection whose upstream closes it, or speaks without being asked, leaves the pool at once. One that is idle for
+/// longer than its link allows is closed by a coarse sweep. Taking one out costs no system call: what the loop has been told
+/// of the socket says whether it is alive.
+final class UpstreamPool: TimerTarget {
+  /// How late an idle connection may be closed.
+  private static let sweepInterval = Duration.seconds(1)
+
+  private let loop: Loop
+  private var shelves: [ObjectIdentifier: Shelf] = [:]
+  private var timer = LazyTimer()
+
+  /// The idle connections of one link.
+  final class Shelf: StreamWaker {
+    struct Idle {
+      let stream: any ByteStream
+      let socket: Socket?
+      let address: SocketAddress
+      let since: Instant
+    }
+
+    /// Kept, so that no other link gets its identity while the shelf stands.
+    let link: UpstreamLink
+    fileprivate(set) var idle: [Idle] = []
+
+    fileprivate init(_ link: UpstreamLink) { self.link = link }
+
+    /// Something happened to a connection that waits: its upstream has closed it, or says what nobody asked for.
+    func wake(_ stream: any ByteStream) {
+      guard let socket = stream as? Socket, socket.mayRead || socket.descriptor < 0,
+        let index = idle.firstIndex(where: { $0.stream === stream })
+      else { return }
+      idle.remove(at: index)
+      stream.waker = nil
+      stream.close()
+    }
+  }
+
+  init(_ loop: Loop) { self.loop = loop }
+
+  /// Connections that wait, over all links.
+  var count: Int { shelves.values.reduce(0) { $0 + $1.idle.count } }
+
+  /// The youngest connection to one of `addresses` that is alive.
+  func take(_ link: UpstreamLink, _ addresses: [SocketAddress]) -> Shelf.Idle? {
+    guard let shelf = shelves[ObjectIdentifier(link)] else { return nil }
+    var index = shelf.idle.count
+    while index > 0 {
+      index -= 1
+      guard addresses.contains(shelf.idle[index].address) else { continue }
+      let found = shelf.idle.remove(at: index)
+      found.stream.waker = nil
+      // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
+      if let socket = found.socket, socket.mayRead || socket.readiness.contains(.hangUp) {
+        socket.close()
+        continue
+      }
+      return found
+    }
+    return nil
+  }
+
+  /// Keeps a connection that has answered its last request to the last byte.
+  func put(_ stream: any ByteStream, to address: SocketAddress, for link: UpstreamLink) {
+    let socket = stream as? Socket
+    let isDead = socket.map { $0.mayRead || $0.readiness.contains(.hangUp) } ?? false
+    guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return stream.close() }
+    let shelf = shelf(for: link)
+    if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
+    shelf.idle.append(Shelf.Idle(stream: stream, socket: socket, address: address, since: loop.now))
+    stream.waker = shelf
+    timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self)
+  }
+
+  private func shelf(for link: UpstreamLink) -> Shelf {
+    if let shelf = shelves[ObjectIdentifier(link)] { return shelf }
+    let shelf = Shelf(link)
+    shelves[ObjectIdentifier(link)] = shelf
+    return shelf
+  }
+
+  private func drop(_ idle: Shelf.Idle) {
+    idle.stream.waker = nil
+    idle.stream.close()
+  }
+
+  // MARK: The sweep
+
+  func timerFired() {
+    timer.fired()
+    var next = Instant.distantFuture
+    for (key, shelf) in shelves {
+      // The oldest stand first.
+      let dead = shelf.idle.prefix { $0.since + shelf.link.idleTimeout <= loop.now }
+      for idle in dead { drop(idle) }
+      shelf.idle.removeFirst(dead.count)
+      if let oldest = shelf.idle.first {
+        next = min(next, oldest.since + shelf.link.idleTimeout)
+      } else {
+        shelves[key] = nil
+      }
+    }
+    if next < .distantFuture { timer.ensure(by: next + Self.sweepInterval, on: loop, self) }
+  }
+
+  /// Closes every connection: the loop ends.
+  func closeAll() {
+    for shelf in shelves.values { for idle in shelf.idle { drop(idle) } }
+    shelves.removeAll()
+    timer.cancel(on: loop)
+  }
+}
