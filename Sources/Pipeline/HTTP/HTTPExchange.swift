@@ -164,7 +164,10 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     try phase?.respond(&answer, on: self)
     isCommitted = true
     tap?.begin(answer.body)
-    if isDetached { return tapReplacedBody(answer) }
+    if isDetached {
+      tapReplacedBody(answer)
+      return drop(answer)
+    }
     status = answer.status
     try await write(answer)
   }
@@ -201,6 +204,9 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   /// Transport: writes the head, and the body where the head holds one.
   open func write(_ head: HTTPResponseHead) async throws {}
+
+  /// Transport: this would have been written, but the client has its answer already. A relayed body is still read, for the tap.
+  open func drop(_ head: HTTPResponseHead) {}
 
   /// The status that this rejection is answered with, unless an element on the way changes it.
   public final func status(for rejection: Rejection) -> Int { HTTPRefusal(rejection).status(for: request) }

@@ -60,6 +60,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   var pipes: PipePool
   /// The connections that live on this loop, for drain and cut.
   let connections = ConnectionList()
+  /// What the HTTP connections of this loop share.
+  private(set) lazy var http = HTTPShare(self)
   /// Tasks that wait for the next connection.
   var restingTasks: [ConnectionTask] = []
 
@@ -298,6 +300,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   /// `stopPatience` to notice its cancellation: it is left behind.
   private func finishStopping() -> Bool {
     connections.cutAll()
+    http.pool.closeAll()
     for task in restingTasks { task.dismiss() }
     restingTasks.removeAll()
     let stopEnds = stopEnds ?? now + Self.stopPatience

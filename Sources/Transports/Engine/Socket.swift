@@ -175,7 +175,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   ///
   /// - Parameter isMoreAtHand: the rest follows at once, so the kernel need not send a short segment now.
   func send(_ bytes: UnsafeRawPointer, _ count: Int, isMoreAtHand: Bool = false) -> Outcome {
-    let flags = Int32(MSG_NOSIGNAL) | (isMoreAtHand ? Int32(MSG_MORE.rawValue) : 0)
+    let flags = Int32(MSG_NOSIGNAL) | (isMoreAtHand ? Int32(MSG_MORE) : 0)
     while true {
       let sent = Glibc.send(descriptor, bytes, count, flags)
       if sent >= 0 {
@@ -216,7 +216,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// call.
   var isQuiet: Bool {
     var byte: UInt8 = 0
-    return recv(descriptor, &byte, 1, Int32(MSG_PEEK.rawValue) | Int32(MSG_DONTWAIT.rawValue)) < 0 && errno == EAGAIN
+    return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
   }
 
   // MARK: Splicing

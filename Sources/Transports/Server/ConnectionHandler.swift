@@ -16,6 +16,7 @@ typealias HandlerMaker = @Sendable (ListenerInfo) -> any ConnectionHandler
 func handlerMaker(for service: any Serving) -> HandlerMaker? {
   if let service = service as? any Serving<SOCKS5Exchange> { return { SOCKS5Handler(service, on: $0) } }
   if let service = service as? any Serving<TCPExchange> { return { TCPHandler(service, on: $0) } }
+  if let service = service as? any Serving<HTTPExchange> { return { HTTPHandler(service, on: $0) } }
   return nil
 }
 
@@ -64,7 +65,7 @@ final class SOCKS5Handler: ConnectionHandler {
 }
 
 /// What an error that left the chain means. Our own faults are logged here, because nobody else may have looked.
-private func rejection(for error: any Error, of exchange: Exchange, on connection: Connection) -> Rejection {
+func rejection(for error: any Error, of exchange: Exchange, on connection: Connection) -> Rejection {
   let rejection: Rejection
   switch error {
   case StreamError.reset, StreamError.closed:

@@ -57,7 +57,8 @@ struct ServicePlan: ListenerVisitor {
     do {
       let service = try Service(listener, shards: shards, counting: counting, replacing: replaced[name])
       guard let maker = handlerMaker(for: service) else {
-        problems.append("\(name): the transport \"\(Carrier.transport)\" is not served here: use .tcp or .socks5")
+        problems.append(
+          "\(name): the transport \"\(Carrier.transport)\" is not served here: use .tcp, .socks5 or .http")
         return
       }
       entries.append(Entry(name: name, address: address, service: service, makeHandler: maker))

@@ -8,7 +8,7 @@ extension HTTPConnection {
 
   // MARK: The head
 
-  override func write(_ head: HTTPResponseHead) async throws {
+  func writeAnswer(_ head: HTTPResponseHead) async throws {
     guard answer == .none else { throw Rejection(.internalError, detail: "HTTP: an answer was begun already") }
     let hasContent = request.method != .head && head.status != 204 && head.status != 304 && head.status >= 200
     decidePersistence(head)
@@ -17,6 +17,7 @@ extension HTTPConnection {
     switch head.body {
     case .relayed:
       if request.method == .connect, 200..<300 ~= head.status { return try await writeTunnelHead(head) }
+      if head.status == 101 { return try await writeSwitchingHead(head) }
       answerBody = hasContent ? call.encoder(for: request.version) : .none
       appendHead(head, length: hasContent ? nil : call.framing.declaredLength)
       try sendRelayed(hasContent: hasContent)
@@ -40,8 +41,16 @@ extension HTTPConnection {
 
   /// Whether this answer is the last one on the connection, which it has to say.
   private func decidePersistence(_ head: HTTPResponseHead) {
-    let says = head.fields.withValue(of: "connection") { value in value.map { $0.count == 5 } ?? false }
-    if says || connection.isDraining || !canDrainBody { keepsAlive = false }
+    if (head.fields.mayHoldConnectionFields && saysClose(head)) || connection.isDraining || !canDrainBody {
+      keepsAlive = false
+    }
+  }
+
+  private func saysClose(_ head: HTTPResponseHead) -> Bool {
+    head.fields.withValue(of: "connection") { value in
+      guard let value else { return false }
+      return value.isName("close")
+    }
   }
 
   private func appendHead(_ head: HTTPResponseHead, length: UInt64?) {
@@ -64,7 +73,9 @@ extension HTTPConnection {
     while sent < body.count {
       try await flush()
       let end = min(sent + Self.writtenPiece, body.count)
-      try body.withUnsafeBytes { try transmit(UnsafeRawBufferPointer(rebasing: $0[sent..<end]), isMoreAtHand: end < body.count) }
+      try body.withUnsafeBytes {
+        try transmit(UnsafeRawBufferPointer(rebasing: $0[sent..<end]), isMoreAtHand: end < body.count)
+      }
       sent = end
     }
     try await flush()
@@ -72,7 +83,7 @@ extension HTTPConnection {
 
   // MARK: A body in pieces
 
-  override func writeBody(_ bytes: RawSpan) async throws {
+  func writeAnswerBody(_ bytes: RawSpan) async throws {
     guard answer == .begun else {
       throw Rejection(.internalError, detail: "HTTP: body bytes without an answer that streams them")
     }
@@ -97,11 +108,12 @@ extension HTTPConnection {
     }
   }
 
-  override func finishBody() async throws {
+  func finishAnswerBody() async throws {
     guard answer == .begun else { return }
     switch answerBody {
     case .bytes(let left) where left > 0:
-      throw Rejection(.internalError, detail: "HTTP: a streamed body is \(left) bytes shorter than its destination said")
+      throw Rejection(
+        .internalError, detail: "HTTP: a streamed body is \(left) bytes shorter than its destination said")
     case .chunked: try transmit("0\r\n\r\n")
     case .bytes, .none, .close: break
     }
@@ -116,8 +128,8 @@ extension HTTPConnection {
   func transmit(_ bytes: UnsafeRawBufferPointer, isMoreAtHand: Bool = false) throws {
     guard let base = bytes.baseAddress, bytes.count > 0 else { return }
     var sent = 0
-    if outbox.isEmpty, client.mayWrite {
-      switch client.write(base, bytes.count, isMoreAtHand: isMoreAtHand) {
+    if outbox.isEmpty, wire.mayWrite {
+      switch wire.write(base, bytes.count, isMoreAtHand: isMoreAtHand) {
       case .bytes(let count): sent = count
       case .wouldBlock: break
       case .end, .failed: throw Rejection(.clientGone, detail: "while it was answered")
@@ -133,10 +145,10 @@ extension HTTPConnection {
 
   /// Hands over what the client takes now of what it did not take before.
   func pushOutbox() throws {
-    while !outbox.isEmpty, client.mayWrite {
+    while !outbox.isEmpty, wire.mayWrite {
       let bytes = outbox.bytes
       guard let base = bytes.baseAddress else { return }
-      switch client.write(base, bytes.count) {
+      switch wire.write(base, bytes.count) {
       case .bytes(let count):
         traffic.down += UInt64(count)
         outbox.consume(count, on: connection.loop)

@@ -1,14 +1,18 @@
+internal import Glibc
 internal import Pipeline
 
-/// Finds the payload of a body in the bytes that carry it (RFC 9112, 6 and 7). Pure.
-enum BodyDecoder {
-  /// Nothing more belongs to the body, or there is none.
-  case ended
-  /// So many bytes are missing; at least 1.
-  case bytes(UInt64)
-  case chunked(ChunkedDecoder)
-  /// Whatever comes until the other side finishes.
-  case untilClose
+/// Finds the payload of a body in the bytes that carry it (RFC 9112, 6 and 7). Pure; used again by the next message, so that what
+/// has grown is kept.
+struct BodyDecoder {
+  private enum State {
+    /// Nothing more belongs to the body, or there is none.
+    case ended
+    /// So many bytes are missing; at least 1.
+    case bytes(UInt64)
+    case chunked
+    /// Whatever comes until the other side finishes.
+    case untilClose
+  }
 
   /// What was found in some bytes.
   struct Step {
@@ -18,66 +22,83 @@ enum BodyDecoder {
     var consumed = 0
   }
 
-  init(_ length: UInt64) { self = length == 0 ? .ended : .bytes(length) }
+  private var state = State.ended
+  private var chunks: ChunkedDecoder
 
-  var hasEnded: Bool { if case .ended = self { true } else { false } }
+  init(_ options: HTTPOptions, from source: MessageSource) { chunks = ChunkedDecoder(options, from: source) }
+
+  // MARK: Beginning
+
+  mutating func beginNone() { state = .ended }
+  mutating func begin(_ length: UInt64) { state = length == 0 ? .ended : .bytes(length) }
+  mutating func beginUntilClose() { state = .untilClose }
+
+  mutating func beginChunked() {
+    chunks.reset()
+    state = .chunked
+  }
+
+  // MARK: What is known
+
+  var hasEnded: Bool { if case .ended = state { true } else { false } }
+  var endsWithClose: Bool { if case .untilClose = state { true } else { false } }
 
   /// Bytes that may be read without touching what follows the body; `nil`: nobody knows.
   var needed: UInt64? {
-    switch self {
+    switch state {
     case .ended: 0
     case .bytes(let left): left
     case .chunked, .untilClose: nil
     }
   }
 
+  /// The trailers of a chunked body that has ended; of every other body those of the last chunked one, which nobody asks for.
+  var trailers: HeaderFields { chunks.trailers }
+
+  // MARK: Going on
+
+  /// The other side has finished. Where that ends the body, nothing more is expected.
+  mutating func end() { state = .ended }
+
   /// Takes the next bytes, and moves pieces of payload together within them.
   mutating func decode(_ bytes: UnsafeMutableRawBufferPointer) throws -> Step {
-    switch self {
+    switch state {
     case .ended:
       return Step()
     case .bytes(let left):
       let count = Int(min(left, UInt64(bytes.count)))
-      self = BodyDecoder(left - UInt64(count))
+      begin(left - UInt64(count))
       return Step(payload: 0..<count, consumed: count)
     case .untilClose:
       return Step(payload: 0..<bytes.count, consumed: bytes.count)
-    case .chunked(var decoder):
-      // Taken out while it is used, so that it is not copied.
-      self = .ended
-      var step = Step()
-      let hasEnded = try Self.decode(bytes, &decoder, &step)
-      self = hasEnded ? .ended : .chunked(decoder)
-      return step
+    case .chunked:
+      return try decodeChunks(bytes)
     }
   }
 
-  /// Returns whether the body has ended.
-  private static func decode(
-    _ bytes: UnsafeMutableRawBufferPointer, _ decoder: inout ChunkedDecoder, _ step: inout Step
-  ) throws -> Bool {
-    while true {
-      let rest = UnsafeRawBufferPointer(rebasing: bytes[step.consumed...])
-      switch try decoder.next(rest) {
+  private mutating func decodeChunks(_ bytes: UnsafeMutableRawBufferPointer) throws -> Step {
+    var step = Step()
+    while step.consumed < bytes.count {
+      switch try chunks.next(UnsafeRawBufferPointer(rebasing: bytes[step.consumed...])) {
       case .data(let piece, let consumed):
         let found = (step.consumed + piece.lowerBound)..<(step.consumed + piece.upperBound)
         if step.payload.isEmpty {
           step.payload = found
         } else if let base = bytes.baseAddress {
           // Towards the front, over what has been consumed.
-          (base + step.payload.upperBound).copyMemory(from: base + found.lowerBound, byteCount: found.count)
+          memmove(base + step.payload.upperBound, base + found.lowerBound, found.count)
           step.payload = step.payload.lowerBound..<(step.payload.upperBound + found.count)
         }
         step.consumed += consumed
-        if step.consumed == bytes.count { return false }
       case .needMore(let consumed):
         step.consumed += consumed
-        return false
       case .end(let consumed):
         step.consumed += consumed
-        return true
+        state = .ended
+        return step
       }
     }
+    return step
   }
 }
 

@@ -10,7 +10,8 @@ internal import Pipeline
 /// empty: a connection that waits for its next request holds none.
 final class HTTPConnection: HTTPExchange {
   let connection: Connection
-  let client: RelaySide
+  /// The client's end of the connection.
+  let wire: RelaySide
   let share: HTTPShare
   let options: HTTPOptions
 
@@ -20,7 +21,7 @@ final class HTTPConnection: HTTPExchange {
   var framing = RequestFraming()
   /// Bytes of the client that were read ahead.
   var inbox = ByteQueue()
-  var requestBody = BodyDecoder.ended
+  var requestBody: BodyDecoder
   /// Whether bytes of the request's body have been handed on, to an upstream or to an element.
   var hasTakenBody = false
   /// Payload bytes of the request's body so far, for `maxBody` and for the rate.
@@ -28,6 +29,9 @@ final class HTTPConnection: HTTPExchange {
   /// Whether `100 (Continue)` has been sent to the client, by whomever.
   var hasSentContinue = false
   var pace = BodyPace()
+
+  /// What heads say of the way.
+  var forwarder: Forwarder
 
   // MARK: The answer
 
@@ -40,8 +44,10 @@ final class HTTPConnection: HTTPExchange {
 
   // MARK: The upstream
 
-  var call = UpstreamCall()
+  let call: UpstreamCall
   var allowance = Allowance()
+  /// How a tunnel ended that followed a 101.
+  var switched: Summary?
 
   /// How far the answer to the client is.
   enum Answer {
@@ -54,14 +60,20 @@ final class HTTPConnection: HTTPExchange {
     case tunnel
   }
 
-  init(_ connection: Connection, client: ClientAddress, listener: ListenerInfo, id: UInt64) {
+  init(
+    _ connection: Connection, client: ClientAddress, listener: ListenerInfo, rules: ForwardingRules, id: UInt64
+  ) {
     self.connection = connection
-    self.client = RelaySide(connection.client)
+    wire = RelaySide(connection.client)
     share = connection.loop.http
     options = listener.options.http
     parser = RequestHeadParser(options)
+    requestBody = BodyDecoder(options, from: .client)
+    call = UpstreamCall(options)
+    forwarder = Forwarder(rules, peer: client)
     super.init(
-      id: id, client: client, listener: listener, runtime: connection, request: HTTPRequestHead(method: .get, target: "/"))
+      id: id, client: client, listener: listener, runtime: connection,
+      request: HTTPRequestHead(method: .get, target: "/"))
   }
 
   /// A request whose body has been handed on in part cannot be repeated, whatever its method.
@@ -69,13 +81,47 @@ final class HTTPConnection: HTTPExchange {
 
   override func recycle(id: UInt64) {
     super.recycle(id: id)
-    requestBody = .ended
+    requestBody.beginNone()
     hasTakenBody = false
     bodyReceived = 0
     hasSentContinue = false
     answer = .none
     answerBody = .none
+    switched = nil
     connection.outlivesClient = false
+  }
+
+  // MARK: What the chain asks for
+
+  override var clientStream: any ByteStream { wire.stream }
+
+  override func destination() async throws -> Endpoint {
+    if let requestedDestination { return requestedDestination }
+    return try namedDestination()
+  }
+
+  override func forward(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
+    if request.method == .connect { return try await connect(to: destination, over: link) }
+    return try await relay(to: destination, over: link)
+  }
+
+  override func openTunnel(through upstream: any ByteStream) async throws { try await openClientTunnel() }
+
+  override func readBody(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
+    try await readBodyBytes(into: &buffer, atMost: limit)
+  }
+
+  override func write(_ head: HTTPResponseHead) async throws { try await writeAnswer(head) }
+
+  override func writeBody(_ bytes: RawSpan) async throws { try await writeAnswerBody(bytes) }
+
+  override func finishBody() async throws { try await finishAnswerBody() }
+
+  override func drop(_ head: HTTPResponseHead) {
+    switch head.body {
+    case .relayed: break
+    case .bytes, .streamed: call.stage = .done
+    }
   }
 
   // MARK: The connection's life
@@ -118,7 +164,7 @@ final class HTTPConnection: HTTPExchange {
       if HTTPRefusal(rejection).closesConnection, !isDetached { keepsAlive = false }
     case .tunnel:
       keepsAlive = false
-      client.stream.end(TCPClose(for: rejection.kind, isCommitted: isCommitted))
+      wire.stream.end(TCPClose(for: rejection.kind, isCommitted: isCommitted))
     case .begun: cutAnswer()
     case .none: await refuseRequest(rejection)
     }
@@ -128,7 +174,7 @@ final class HTTPConnection: HTTPExchange {
   func refuseRequest(_ rejection: Rejection) async {
     if rejection.kind == .clientGone || connection.isCut {
       keepsAlive = false
-      return client.stream.abort()
+      return wire.stream.abort()
     }
     // The deadlines of the chain are over with the chain.
     runtime.deadline = .distantFuture
@@ -148,7 +194,7 @@ final class HTTPConnection: HTTPExchange {
   func cutAnswer() {
     keepsAlive = false
     switch answerBody {
-    case .close: client.stream.abort()
+    case .close: wire.stream.abort()
     case .none, .bytes, .chunked: break
     }
   }
@@ -161,15 +207,15 @@ final class HTTPConnection: HTTPExchange {
   private static let lingerBytes = 256 * 1024
 
   private func end() async {
-    if let socket = client.socket, socket.descriptor >= 0, mayHaveUnreadBytes, !connection.isCut { await linger(socket) }
+    if let socket = wire.socket, socket.descriptor >= 0, mayHaveUnreadBytes, !connection.isCut { await linger(socket) }
     inbox.release(on: connection.loop)
     outbox.release(on: connection.loop)
-    client.stream.close()
+    wire.stream.close()
   }
 
   private var mayHaveUnreadBytes: Bool {
     if case .tunnel = answer { return false }
-    return !requestBody.hasEnded || client.mayRead
+    return !requestBody.hasEnded || wire.mayRead
   }
 
   private func linger(_ socket: Socket) async {
@@ -179,7 +225,7 @@ final class HTTPConnection: HTTPExchange {
     do {
       try socket.finishWriting()
       while left > 0 {
-        switch client.read(connection.loop.scratch, Loop.scratchSize) {
+        switch wire.read(connection.loop.scratch, Loop.scratchSize) {
         case .bytes(let count): left -= count
         case .end, .failed: return
         case .wouldBlock:

@@ -10,6 +10,8 @@ final class HTTPShare {
   let pool: UpstreamPool
   /// The head under construction; its capacity is kept.
   var head: [UInt8] = []
+  /// Field lines of our own that go into it.
+  var lines: [UInt8] = []
   private var date: [UInt8] = []
   private var dateHolds = Instant(nanoseconds: 0)
   private var complaintsLeft = 0
@@ -26,10 +28,10 @@ final class HTTPShare {
     head.reserveCapacity(16 * 1024)
   }
 
-  /// `date: …` with its line end (RFC 9110, 6.6.1), right to the second.
-  func withDateLine(_ body: ([UInt8]) -> Void) {
+  /// Appends `date: …` (RFC 9110, 6.6.1), right to the second, to `lines`.
+  func appendDateLine() {
     if loop.now >= dateHolds { renewDate() }
-    body(date)
+    lines.append(contentsOf: date)
   }
 
   private func renewDate() {

@@ -37,7 +37,7 @@ extension HTTPConnection {
       if try parseInbox() { return true }
     }
     while true {
-      guard client.mayRead else {
+      guard wire.mayRead else {
         if !hasBegun {
           guard try await connection.waitIdle(until: limit) else { return false }
         } else if try await !connection.wait(for: connection.client, .readable, until: limit) {
@@ -48,7 +48,7 @@ extension HTTPConnection {
       let received: Socket.Outcome
       let isComplete: Bool
       if inbox.isEmpty {
-        received = client.read(connection.loop.scratch, Self.headRead)
+        received = wire.read(connection.loop.scratch, Self.headRead)
         guard case .bytes(let count) = received else {
           if received == .wouldBlock { continue }
           return false
@@ -79,7 +79,7 @@ extension HTTPConnection {
     var received = Socket.Outcome.wouldBlock
     inbox.fill(atLeast: 4096, on: connection.loop) { room in
       guard let base = room.baseAddress else { return 0 }
-      received = client.read(base, room.count)
+      received = wire.read(base, room.count)
       if case .bytes(let count) = received { return count }
       return 0
     }
@@ -113,12 +113,13 @@ extension HTTPConnection {
   private func beginRequest(_ length: Int) throws {
     traffic.up = UInt64(length)
     switch request.body {
-    case .none: requestBody = .ended
-    case .bytes(let length): requestBody = BodyDecoder(length)
-    case .unknown: requestBody = .chunked(ChunkedDecoder(options, from: .client))
+    case .none: requestBody.beginNone()
+    case .bytes(let length): requestBody.begin(length)
+    case .unknown: requestBody.beginChunked()
     }
     if !requestBody.hasEnded { pace.reset() }
     keepsAlive = framing.keepsAlive
+    client = try forwarder.receive(&request)
     if let most = options.maxRequestsPerConnection, ordinal >= most { keepsAlive = false }
   }
 
@@ -142,8 +143,8 @@ extension HTTPConnection {
         count = min(inbox.count, limit)
         base.copyMemory(from: kept, byteCount: count)
       } else {
-        guard client.mayRead else { return .blocked }
-        switch client.read(base, Int(min(UInt64(limit), requestBody.needed ?? .max))) {
+        guard wire.mayRead else { return .blocked }
+        switch wire.read(base, Int(min(UInt64(limit), requestBody.needed ?? .max))) {
         case .bytes(let received): count = received
         case .wouldBlock: return .blocked
         case .end: throw Rejection(.clientGone, detail: "the client ended in the middle of the request's body")
@@ -154,7 +155,8 @@ extension HTTPConnection {
       if isKept {
         inbox.consume(step.consumed, on: connection.loop)
       } else {
-        inbox.append(UnsafeRawBufferPointer(start: base + step.consumed, count: count - step.consumed), on: connection.loop)
+        inbox.append(
+          UnsafeRawBufferPointer(start: base + step.consumed, count: count - step.consumed), on: connection.loop)
       }
       traffic.up += UInt64(step.consumed)
       if step.payload.isEmpty { continue }
@@ -173,7 +175,7 @@ extension HTTPConnection {
     }
   }
 
-  override func readBody(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
+  func readBodyBytes(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
     precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
     try await sendContinue()
     while true {
@@ -181,7 +183,8 @@ extension HTTPConnection {
       case .ended: return false
       case .blocked: try await waitForBody()
       case .payload(let range):
-        buffer.append(contentsOf: UnsafeRawBufferPointer(start: connection.loop.scratch + range.lowerBound, count: range.count))
+        buffer.append(
+          contentsOf: UnsafeRawBufferPointer(start: connection.loop.scratch + range.lowerBound, count: range.count))
         return true
       }
     }

@@ -37,6 +37,8 @@ enum RelayedField: UInt8, CaseIterable, Sendable {
     init(_ members: RelayedField...) { for member in members { insert(member) } }
 
     func contains(_ field: RelayedField) -> Bool { bits & 1 << UInt16(field.rawValue) != 0 }
+    /// Whether the name is one of them.
+    func containsName(_ name: borrowing Span<UInt8>) -> Bool { RelayedField(name).map(contains) ?? false }
     mutating func insert(_ field: RelayedField) { bits |= 1 << UInt16(field.rawValue) }
     var isEmpty: Bool { bits == 0 }
   }

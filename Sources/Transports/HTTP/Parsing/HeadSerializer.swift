@@ -43,10 +43,11 @@ enum HeadSerializer {
   ///
   /// - Parameters:
   ///   - host: for a head without a `host` field, as HTTP/1.0 clients may leave it out; HTTP/1.1 needs it.
+  ///   - without: fields that are left out: `lines` has them.
   ///   - lines: further field lines, checked, each with its line end.
   static func append(
-    _ head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8] = [], lines: [UInt8] = [],
-    to wire: inout [UInt8]
+    _ head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8] = [],
+    without: RelayedField.Set = RelayedField.Set(), lines: [UInt8] = [], to wire: inout [UInt8]
   ) {
     wire.reserveRoom(for: head.targetBytes.count + head.fields.wireCount + lines.count + host.count + 192)
     head.method.append(to: &wire)
@@ -58,7 +59,7 @@ enum HeadSerializer {
       wire.append(contentsOf: host)
       wire.append("\r\n")
     }
-    append(head.fields, keepsUpgrade: outgoing.upgrades, to: &wire)
+    append(head.fields, keepsUpgrade: outgoing.upgrades, without, to: &wire)
     wire.append(contentsOf: lines)
     append(outgoing.body, to: &wire)
     if outgoing.expectsContinue { wire.append("expect: 100-continue\r\n") }
@@ -75,11 +76,12 @@ enum HeadSerializer {
 
   /// Appends status line, fields, `lines`, framing and the empty line.
   static func append(
-    _ head: HTTPResponseHead, _ outgoing: OutgoingResponse, lines: [UInt8] = [], to wire: inout [UInt8]
+    _ head: HTTPResponseHead, _ outgoing: OutgoingResponse, without: RelayedField.Set = RelayedField.Set(),
+    lines: [UInt8] = [], to wire: inout [UInt8]
   ) {
     wire.reserveRoom(for: head.fields.wireCount + lines.count + 192)
     appendStatusLine(head.status, to: &wire)
-    append(head.fields, keepsUpgrade: outgoing.upgrades, to: &wire)
+    append(head.fields, keepsUpgrade: outgoing.upgrades, without, to: &wire)
     wire.append(contentsOf: lines)
     append(outgoing.body, to: &wire)
     if let length = outgoing.declaredLength, outgoing.body == .none {
@@ -97,11 +99,16 @@ enum HeadSerializer {
     wire.append("\r\n")
   }
 
-  private static func append(_ fields: HeaderFields, keepsUpgrade: Bool, to wire: inout [UInt8]) {
-    guard fields.mayHoldConnectionFields else { return fields.appendLines(to: &wire) }
+  private static func append(
+    _ fields: HeaderFields, keepsUpgrade: Bool, _ unwanted: RelayedField.Set, to wire: inout [UInt8]
+  ) {
+    guard fields.mayHoldConnectionFields || !unwanted.isEmpty else { return fields.appendLines(to: &wire) }
     fields.forEachLine { line, nameLength in
       let isWritten = line.withUnsafeBufferPointer { buffer in
         guard let octets = buffer.baseAddress else { return false }
+        if !unwanted.isEmpty, unwanted.containsName(UnsafeBufferPointer(start: octets, count: nameLength).span) {
+          return false
+        }
         return !isOfConnection(octets, nameLength, keepsUpgrade: keepsUpgrade)
       }
       if isWritten { wire.append(copying: line) }

@@ -14,10 +14,10 @@ extension HTTPConnection {
   /// Room behind a body for what ends it.
   static let bodyTail = 16 * 1024
 
-  override func forward(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
-    if request.method == .connect { return try await connect(to: destination, over: link) }
+  func relay(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
     if hasTakenBody {
-      throw Rejection(.upstreamReset, retry: .pointless, detail: "the request's body was sent already, and cannot be again")
+      throw Rejection(
+        .upstreamReset, retry: .pointless, detail: "the request's body was sent already, and cannot be again")
     }
     if isDetached { connection.outlivesClient = true }
     if case .answer(let status, let type, let body) = try Forwarder.turn(of: request) {
@@ -28,6 +28,7 @@ extension HTTPConnection {
       try await open(destination, link, mayReuse: mayReuse)
       do {
         if try await exchangeMessages(destination, link) {
+          if let switched { return switched }
           finishCall(link)
           return Summary(traffic: traffic, endedBy: .upstream)
         }
@@ -58,11 +59,11 @@ extension HTTPConnection {
         }
         idle.stream.waker = connection
         upstreamAddress = idle.address
-        return call.begin(idle.stream, to: idle.address, isReused: true, now: connection.now)
+        return call.begin(idle.stream, over: link, to: idle.address, isReused: true, now: connection.now)
       }
     }
     let stream = try await dial(destination)
-    call.begin(stream, to: upstreamAddress, isReused: false, now: connection.now)
+    call.begin(stream, over: link, to: upstreamAddress, isReused: false, now: connection.now)
   }
 
   private func finishCall(_ link: UpstreamLink) {
@@ -119,7 +120,7 @@ extension HTTPConnection {
 
   /// Runs the response phase and hands on what came with the head.
   private func commitRelayed() async throws {
-    call.beginBody(options)
+    call.beginBody()
     try await commit { head in
       swap(&head, &call.head)
     }
@@ -135,7 +136,7 @@ extension HTTPConnection {
       came = try await connection.wait(for: socket, .readable, until: limit)
     } else {
       came = try await connection.wait(
-        for: StreamInterest(upstream, wants.upstream), or: StreamInterest(client, wants.client), until: limit)
+        for: StreamInterest(upstream, wants.upstream), or: StreamInterest(wire, wants.client), until: limit)
       pace.ended(connection.now)
     }
     if !came { try timedOut(wants) }

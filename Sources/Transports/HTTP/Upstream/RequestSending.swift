@@ -48,7 +48,8 @@ extension HTTPConnection {
       case .payload(let payload):
         allowance.moved(up: payload.count)
         let framed = frameUpload(payload)
-        send(UnsafeRawBufferPointer(start: connection.loop.scratch + framed.lowerBound, count: framed.count), to: upstream)
+        send(
+          UnsafeRawBufferPointer(start: connection.loop.scratch + framed.lowerBound, count: framed.count), to: upstream)
       }
       noteUploadEnd()
     }
@@ -68,7 +69,7 @@ extension HTTPConnection {
     call.headEnds = connection.now + options.responseTimeout
     guard case .unknown = request.body, let upstream = call.side else { return }
     share.head.removeAll(keepingCapacity: true)
-    appendLastChunk(requestTrailers)
+    appendLastChunk(requestBody.trailers)
     share.head.withUnsafeBytes { send($0, to: upstream) }
   }
 

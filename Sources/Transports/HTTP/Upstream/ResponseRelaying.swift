@@ -112,7 +112,7 @@ extension HTTPConnection {
       if allowance.down <= 0 { return }
       guard upstream.mayRead else { return wants.upstream.formUnion(.readable) }
       // What the client does not take now is better left in the kernel.
-      if !isDetached, !client.mayWrite { return wants.client.formUnion(.writable) }
+      if !isDetached, !wire.mayWrite { return wants.client.formUnion(.writable) }
       let capacity = min(Self.readSize, allowance.down)
       switch upstream.read(connection.loop.scratch + Self.bodyOffset, capacity) {
       case .bytes(let count):
@@ -128,10 +128,10 @@ extension HTTPConnection {
 
   /// The upstream has finished: that ends a body without a length, and cuts every other.
   private func upstreamEnded() throws {
-    guard case .untilClose = call.body else {
+    guard call.body.endsWithClose else {
       throw Rejection(.upstreamReset, detail: "the upstream closed in the middle of the response's body")
     }
-    call.body = .ended
+    call.body.end()
     try relayPart(Self.bodyOffset..<Self.bodyOffset, behindHead: false)
   }
 
@@ -164,7 +164,7 @@ extension HTTPConnection {
     }
     if isLast, answerBody == .chunked {
       share.head.removeAll(keepingCapacity: true)
-      appendLastChunk(responseTrailers)
+      appendLastChunk(call.framing.body == .chunked && framing.acceptsTrailers ? call.body.trailers : nil)
       let tail = share.head.count
       if tail <= Self.bodyTail {
         share.head.withUnsafeBytes {

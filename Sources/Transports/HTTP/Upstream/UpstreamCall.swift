@@ -2,7 +2,7 @@ internal import Pipeline
 
 /// One attempt to have an upstream answer a request: its connection, and how far the response has come. What has grown is kept
 /// for the next one on the same client connection.
-struct UpstreamCall {
+final class UpstreamCall {
   enum Stage {
     /// The final head has not come.
     case head
@@ -12,6 +12,7 @@ struct UpstreamCall {
   }
 
   private(set) var side: RelaySide?
+  private(set) var link: UpstreamLink?
   private(set) var address: SocketAddress?
   /// Whether the connection has carried a request before.
   private(set) var isReused = false
@@ -35,14 +36,20 @@ struct UpstreamCall {
   var hasAnswered = false
   /// Payload of the response that came with the head, in the loop's scratch buffer.
   var part = 0..<0
-  var body = BodyDecoder.ended
+  var body: BodyDecoder
   /// More came than belongs to the response: the connection cannot be trusted any further.
   var hasExcess = false
   var lastMove = Instant(nanoseconds: 0)
 
-  init(_ options: HTTPOptions) { parser = ResponseHeadParser(options) }
+  init(_ options: HTTPOptions) {
+    parser = ResponseHeadParser(options)
+    body = BodyDecoder(options, from: .origin)
+  }
 
-  mutating func begin(_ stream: any ByteStream, to address: SocketAddress?, isReused: Bool, now: Instant) {
+  func begin(
+    _ stream: any ByteStream, over link: UpstreamLink, to address: SocketAddress?, isReused: Bool, now: Instant
+  ) {
+    self.link = link
     side = RelaySide(stream)
     self.address = address
     self.isReused = isReused
@@ -53,7 +60,7 @@ struct UpstreamCall {
     parser.reset()
     hasAnswered = false
     part = 0..<0
-    body = .ended
+    body.beginNone()
     hasExcess = false
     lastMove = now
   }
@@ -67,12 +74,12 @@ struct UpstreamCall {
     }
   }
 
-  mutating func beginBody(_ options: HTTPOptions) {
+  func beginBody() {
     switch framing.body {
-    case .none: body = .ended
-    case .bytes(let length): body = BodyDecoder(length)
-    case .chunked: body = .chunked(ChunkedDecoder(options, from: .origin))
-    case .untilClose: body = .untilClose
+    case .none: body.beginNone()
+    case .bytes(let length): body.begin(length)
+    case .chunked: body.beginChunked()
+    case .untilClose: body.beginUntilClose()
     }
   }
 
@@ -82,7 +89,7 @@ struct UpstreamCall {
   }
 
   /// Lets go of the connection, which is somebody else's from now on.
-  mutating func takeSide(on loop: Loop) -> RelaySide? {
+  func takeSide(on loop: Loop) -> RelaySide? {
     outbox.release(on: loop)
     inbox.release(on: loop)
     stage = .done
@@ -91,8 +98,8 @@ struct UpstreamCall {
   }
 
   /// Ends the connection so that the upstream takes nothing that it got for whole.
-  mutating func abort(on loop: Loop) { takeSide(on: loop)?.stream.abort() }
+  func abort(on loop: Loop) { takeSide(on: loop)?.stream.abort() }
 
   /// Ends the connection in order.
-  mutating func close(on loop: Loop) { takeSide(on: loop)?.stream.close() }
+  func close(on loop: Loop) { takeSide(on: loop)?.stream.close() }
 }
