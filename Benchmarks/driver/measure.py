@@ -1,5 +1,6 @@
 """The method: one worker on one core, load and origin on the other, rounds interleaved A B C A B C, CPU time per unit."""
 
+import base64
 import json
 import mmap
 import os
@@ -18,8 +19,8 @@ class Origin:
         self.process = subprocess.Popen(
             [os.path.join(scratch, "origin"), str(core)], stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        ports = dict(self.process.stdout.readline().split() for _ in range(2))
-        self.echo, self.source = int(ports["echo"]), int(ports["source"])
+        ports = dict(self.process.stdout.readline().split() for _ in range(3))
+        self.echo, self.source, self.http = (int(ports[name]) for name in ("echo", "source", "http"))
 
     def stop(self):
         self.process.kill()
@@ -68,11 +69,11 @@ class Load:
 class Workload:
     """What is done, how often, and in which unit it is shown."""
 
-    def __init__(self, key, title, unit, programs, arguments, quick, source=False, socks5=False):
+    def __init__(self, key, title, unit, programs, arguments, quick, source=False, socks5=False, http=False):
         self.key, self.title, self.unit = key, title, unit
         self.programs = programs
         self.arguments = {False: arguments, True: quick}
-        self.source, self.socks5 = source, socks5
+        self.source, self.socks5, self.http = source, socks5, http
 
 
 RELAYS = ["sluice", "sluice-bare", "haproxy", "nginx", "go"]
@@ -80,6 +81,7 @@ RELAYS = ["sluice", "sluice-bare", "haproxy", "nginx", "go"]
 # a round trip to the origin more, so closing connections is compared with both.
 CLOSING = ["sluice", "sluice-bare", "haproxy", "nginx", "nginx-half-close", "go"]
 SOCKS5 = ["sluice-socks5", "go-socks5", "microsocks"]
+HTTP = ["sluice-http", "sluice-http-bare", "haproxy-http", "nginx-http", "nginx-http-buffered", "go-http"]
 FEATURES = ["sluice-bare", "sluice-nolog", "sluice", "sluice-json"]
 
 
@@ -101,6 +103,12 @@ def workloads():
                  ["connect", 16, 15_000, 1_000], ["connect", 16, 6_000, 500]),
         Workload("socks5", "SOCKS5 with password, connect + 64 B + close", "µs/connection", SOCKS5,
                  ["connect", 16, 10_000, 1_000], ["connect", 16, 4_000, 500], socks5=True),
+        Workload("http", "HTTP reverse, 128 B body, 64 connections", "µs/request", HTTP,
+                 ["http", 64, 60_000, 10_000, "/128"], ["http", 64, 30_000, 5_000, "/128"], http=True),
+        Workload("http256", "HTTP reverse, 128 B body, 256 connections", "µs/request", HTTP,
+                 ["http", 256, 60_000, 10_000, "/128"], ["http", 256, 30_000, 5_000, "/128"], http=True),
+        Workload("http64k", "HTTP reverse, 64 KiB body, 16 connections", "µs/request", HTTP,
+                 ["http", 16, 20_000, 3_000, "/65536"], ["http", 16, 10_000, 2_000, "/65536"], http=True),
         Workload("features-pingpong", "what the features cost: 64 B ping-pong, 64 connections", micro, FEATURES,
                  ["pingpong", 64, 100_000, 10_000], ["pingpong", 64, 40_000, 5_000]),
         Workload("features-connect", "what the features cost: connect + 64 B + close", "µs/connection", FEATURES,
@@ -121,7 +129,7 @@ class Bench:
     def run(self, workload, available):
         """All rounds of one workload: {program: [{"cost", "p50", "p99", "rate"}, …]}, one entry a round."""
         keys = [key for key in workload.programs if key in available]
-        target = self.origin.source if workload.source else self.origin.echo
+        target = self.origin.source if workload.source else self.origin.http if workload.http else self.origin.echo
         programs = {key: self.fleet.start(key, target) for key in keys}
         samples = {key: [] for key in keys}
         arguments = workload.arguments[self.quick]
@@ -136,7 +144,7 @@ class Bench:
                     samples[key].append(sample)
             self.say(f"  round {number}{' (warm-up)' if number == 0 else ''}: {'  '.join(line)}")
         for key, program in programs.items():
-            if key not in ("sluice-bare", "sluice-nolog") and program.log_bytes() == 0:
+            if key not in ("sluice-bare", "sluice-nolog", "sluice-http-bare") and program.log_bytes() == 0:
                 self.notes.append(f"{key} wrote no log in the workload {workload.title}")
             self.fleet.stop(program)
         return samples
@@ -190,6 +198,10 @@ class Bench:
             ("sluice", "connection", ["connect", 8, 4_000, 2_000], 1),
             ("sluice-bare", "connection", ["connect", 8, 4_000, 2_000], 1),
             ("sluice-socks5", "connection", ["connect", 8, 4_000, 2_000], 1),
+            ("sluice-http", "request", ["http", 16, 50_000, 20_000, "/128"], 1),
+            ("sluice-http-bare", "request", ["http", 16, 50_000, 20_000, "/128"], 1),
+            ("sluice-http", "64 KiB request", ["http", 16, 10_000, 5_000, "/65536"], 1),
+            ("sluice-forward", "authenticated request", ["http", 16, 50_000, 20_000, *self.through_forward("/128")], 1),
         ]
         for key, what, arguments, per_unit in cases:
             if key not in available:
@@ -199,7 +211,8 @@ class Bench:
                 file.write(bytes(4096))
             with open(counter, "rb") as file:
                 shared = mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ)
-            program = self.fleet.start(key, self.origin.echo, preload=counter)
+            target = self.origin.http if arguments[0] == "http" else self.origin.echo
+            program = self.fleet.start(key, target, preload=counter)
             load = Load(self.scratch, self.load_core, program.port, arguments, self.origin.echo if key in SOCKS5 else None)
             before = struct.unpack("Q", shared[:8])[0]
             result = load.run()
@@ -212,6 +225,11 @@ class Bench:
             counts[key, what] = (after - before, result["units"] * per_unit)
             self.say(f"mallocs of {key}: {after - before} in {result['units'] * per_unit} {what}s")
         return counts
+
+    def through_forward(self, path):
+        """What a client of a forward proxy asks for, with its password."""
+        secret = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        return [f"http://127.0.0.1:{self.origin.http}{path}", f"proxy-authorization: Basic {secret}"]
 
 
 def median(values):

@@ -158,6 +158,19 @@ class Fleet:
     def start_sluice_socks5(self, program, _, preload=None):
         return self.sluice(program, self.socks5_arguments(program, "--log", "text"), preload)
 
+    def reverse_arguments(self, program, target_port, *more):
+        return ["reverse", "--listen", f"127.0.0.1:{program.port}", "--to", f"127.0.0.1:{target_port}", "--workers", "1", *more]
+
+    def start_sluice_http(self, program, target_port, preload=None):
+        return self.sluice(program, self.reverse_arguments(program, target_port, "--log", "text"), preload)
+
+    def start_sluice_http_bare(self, program, target_port, preload=None):
+        return self.sluice(program, self.reverse_arguments(program, target_port, "--bare"), preload)
+
+    def start_sluice_forward(self, program, _, preload=None):
+        arguments = ["forward", "--listen", f"127.0.0.1:{program.port}", "--user", f"{USER}:{PASSWORD}", "--workers", "1"]
+        return self.sluice(program, [*arguments, "--log", "text"], preload)
+
     # -- peers
 
     def start_haproxy(self, program, target_port, _):
@@ -218,6 +231,80 @@ stream {{
 
     def start_go(self, program, target_port, _):
         argv = [self.built("go-relay"), f"127.0.0.1:{program.port}", f"127.0.0.1:{target_port}", program.log]
+        return program.start(argv, environment={"GOMAXPROCS": "1"})
+
+    def start_haproxy_http(self, program, target_port, _):
+        configuration = f"""
+global
+    nbthread 1
+    maxconn 5000
+    log stdout format raw local0
+defaults
+    mode http
+    log global
+    option httplog
+    option forwardfor
+    http-reuse always
+    timeout connect 5s
+    timeout client 60s
+    timeout server 15s
+    timeout http-request 10s
+    timeout http-keep-alive 60s
+listen reverse
+    bind 127.0.0.1:{program.port}
+    server origin 127.0.0.1:{target_port}
+"""
+        path = self.write(program, "haproxy.cfg", configuration)
+        return program.start([find("haproxy"), "-db", "-f", path], output=program.log)
+
+    def start_nginx_http(self, program, target_port, _):
+        return self.nginx_http(program, target_port, "off")
+
+    def start_nginx_http_buffered(self, program, target_port, _):
+        return self.nginx_http(program, target_port, "on")
+
+    def nginx_http(self, program, target_port, buffering):
+        # Its defaults speak HTTP/1.0 to the origin, close after each request, and end a client's connection after 1000 requests.
+        configuration = f"""
+user root;
+worker_processes 1;
+daemon off;
+pid {program.directory}/nginx.pid;
+error_log {program.directory}/error.log;
+events {{ worker_connections 10000; }}
+http {{
+    log_format one '$remote_addr [$time_local] "$request" $status $body_bytes_sent $request_time $upstream_addr';
+    access_log {program.log} one;
+    client_body_temp_path {program.directory}/body;
+    proxy_temp_path {program.directory}/proxy;
+    fastcgi_temp_path {program.directory}/fastcgi;
+    uwsgi_temp_path {program.directory}/uwsgi;
+    scgi_temp_path {program.directory}/scgi;
+    keepalive_requests 1000000000;
+    upstream origin {{
+        server 127.0.0.1:{target_port};
+        keepalive 1024;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{program.port};
+        location / {{
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_buffering {buffering};
+        }}
+    }}
+}}
+"""
+        if os.getuid() != 0:
+            configuration = configuration.replace("user root;\n", "")
+        path = self.write(program, "nginx.conf", configuration)
+        return program.start([find("nginx"), "-e", f"{program.directory}/error.log", "-c", path])
+
+    def start_go_http(self, program, target_port, _):
+        argv = [self.built("go-reverse"), f"127.0.0.1:{program.port}", f"127.0.0.1:{target_port}", program.log]
         return program.start(argv, environment={"GOMAXPROCS": "1"})
 
     def start_go_socks5(self, program, _, __):

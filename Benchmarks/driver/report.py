@@ -1,11 +1,13 @@
 """The tables, and the gates. A gate that fails is shown as such and makes the run's status non-zero."""
 
-from measure import CLOSING, FEATURES, RELAYS, SOCKS5, median
+from measure import CLOSING, FEATURES, HTTP, RELAYS, SOCKS5, median
 
 NAMES = {
     "sluice": "Sluice, features on", "sluice-bare": "Sluice `--bare`", "haproxy": "HAProxy", "nginx": "nginx",
     "nginx-half-close": "nginx, half-close on", "go": "Go io.Copy",
     "sluice-socks5": "Sluice", "go-socks5": "Go armon/go-socks5", "microsocks": "microsocks",
+    "sluice-http": "Sluice, features on", "sluice-http-bare": "Sluice `--bare`", "haproxy-http": "HAProxy",
+    "nginx-http": "nginx", "nginx-http-buffered": "nginx, buffering", "go-http": "Go httputil",
     "sluice-nolog": "`--log off`", "sluice-json": "`--log json`",
 }
 
@@ -16,10 +18,15 @@ LIMITS = {
     ("pingpong64", "haproxy"): (0.95, 0.90), ("pingpong64", "nginx"): (1.00, 0.95), ("pingpong64", "go"): (None, 0.75),
     ("pingpong256", "haproxy"): (0.95, 0.90), ("pingpong256", "nginx"): (1.00, 0.95), ("pingpong256", "go"): (None, 0.75),
     ("connect", "haproxy"): (1.00, 0.90), ("connect", "nginx"): (1.10, 1.00), ("connect", "go"): (None, 0.65),
+    ("http", "haproxy-http"): (0.85, 0.75), ("http", "nginx-http"): (1.00, 0.85), ("http", "go-http"): (0.45, 0.40),
+    ("http256", "haproxy-http"): (0.85, 0.75), ("http256", "nginx-http"): (1.00, 0.85), ("http256", "go-http"): (0.45, 0.40),
+    ("http64k", "haproxy-http"): (1.00, 0.90), ("http64k", "nginx-http"): (None, 0.75),
     ("socks5", "go-socks5"): (None, 0.65), ("socks5", "microsocks"): (None, 1.00),
 }
 MEMORY_GOALS = {"haproxy": 1.2, "nginx": 0.5, "go": 0.5}
-MALLOC_GATES = {("sluice", "connection"): 12, ("sluice-socks5", "connection"): 20}
+MALLOC_GATES = {("sluice", "connection"): 12, ("sluice-socks5", "connection"): 20, ("sluice-forward", "authenticated request"): 4}
+# None at all after warm-up, as far as a whole run can show it: a timer's or the log writer's own handful is not "per unit".
+ZERO_MALLOCS = [("sluice", "message"), ("sluice-http", "request"), ("sluice-http-bare", "request"), ("sluice-http", "64 KiB request")]
 
 
 class Report:
@@ -47,19 +54,28 @@ class Report:
             return
         self.line("CPU time of the proxy per unit, median of the rounds:")
         self.line()
-        self.header(["workload", *[NAMES[key] for key in relays]])
+        if relays:
+            self.header(["workload", *[NAMES[key] for key in relays]])
         for workload in workloads:
             samples = results.get(workload.key, {})
             if workload.programs in (RELAYS, CLOSING) and samples:
                 cells = [self.cost(samples.get(key), workload.unit) for key in relays]
                 self.row([f"{workload.title}, {workload.unit}", *cells])
-        self.line()
+        if relays:
+            self.line()
         for workload in workloads:
             if workload.programs is SOCKS5 and results.get(workload.key):
                 samples = results[workload.key]
                 self.header(["workload", *[NAMES[key] for key in samples]])
                 self.row([f"{workload.title}, {workload.unit}", *[self.cost(s, workload.unit) for s in samples.values()]])
                 self.line()
+        if any(workload.programs is HTTP and results.get(workload.key) for workload in workloads):
+            self.header(["workload", *[NAMES[key] for key in HTTP]])
+            for workload in workloads:
+                samples = results.get(workload.key)
+                if workload.programs is HTTP and samples:
+                    self.row([f"{workload.title}, {workload.unit}", *[self.cost(samples.get(key), workload.unit) for key in HTTP]])
+            self.line()
 
     def cost(self, samples, unit):
         if not samples:
@@ -72,9 +88,12 @@ class Report:
             return
         self.line("Ratios ours / theirs, median (lowest–highest round); below 1.00 we use less CPU:")
         self.line()
-        self.header(["workload", "column", "HAProxy", "nginx", "nginx, half-close on", "Go", "microsocks"])
+        if any(key in samples for samples in results.values() for key in ("sluice", "sluice-bare", "sluice-socks5")):
+            self.header(["workload", "column", "HAProxy", "nginx", "nginx, half-close on", "Go", "microsocks"])
         for workload in workloads:
             samples = results.get(workload.key, {})
+            if workload.programs is HTTP:
+                continue
             peers = ["", "", "", "go-socks5", "microsocks"] if workload.programs is SOCKS5 else [*CLOSING[2:], ""]
             for ours, column in (("sluice", "features on"), ("sluice-bare", "`--bare`"), ("sluice-socks5", "features on")):
                 if workload.programs is FEATURES or not samples.get(ours):
@@ -82,17 +101,31 @@ class Report:
                 cells = [self.ratio(samples[ours], samples[peer])[1] if peer in samples else "–" for peer in peers]
                 self.row([workload.title, column, *cells])
         self.line()
+        if not any(workload.programs is HTTP and results.get(workload.key) for workload in workloads):
+            return
+        self.header(["workload", "column", *[NAMES[peer] for peer in HTTP[2:]]])
+        for workload in workloads:
+            samples = results.get(workload.key, {})
+            for ours, column in (("sluice-http", "features on"), ("sluice-http-bare", "`--bare`")):
+                if workload.programs is HTTP and samples.get(ours):
+                    cells = [self.ratio(samples[ours], samples[peer])[1] if peer in samples else "–" for peer in HTTP[2:]]
+                    self.row([workload.title, column, *cells])
+        self.line()
 
     def latencies(self, results, workloads):
-        if not any(key.startswith("pingpong") for key in results):
+        self.some_latencies(results, workloads, RELAYS, "pingpong")
+        self.some_latencies(results, workloads, HTTP, "http")
+
+    def some_latencies(self, results, workloads, programs, prefix):
+        if not any(key.startswith(prefix) for key in results):
             return
         self.line("Latency p50 / p99 and rate, medians (load and origin share one core, so the rate is theirs as much as the proxy's):")
         self.line()
-        keys = [key for key in RELAYS if any(key in samples for samples in results.values())]
+        keys = [key for key in programs if any(key in samples for samples in results.values())]
         self.header(["workload", *[NAMES[key] for key in keys]])
         for workload in workloads:
             samples = results.get(workload.key, {})
-            if not workload.key.startswith("pingpong") or not samples:
+            if not workload.key.startswith(prefix) or not samples:
                 continue
             cells = []
             for key in keys:
@@ -131,10 +164,11 @@ class Report:
         self.line()
         self.header(["what", "column", "mallocs", "units", "per unit"])
         for (key, what), (count, units) in mallocs.items():
-            title = {"message": "relayed 64 B message", "connection": "relayed connection"}[what]
+            title = {"message": "relayed 64 B message", "connection": "relayed connection", "request": "HTTP request, 128 B",
+                     "64 KiB request": "HTTP request, 64 KiB", "authenticated request": "HTTP request with a password, 128 B"}[what]
             if key == "sluice-socks5":
                 title = "SOCKS5 connection with password"
-            self.row([title, "`--bare`" if key == "sluice-bare" else "features on", count, units, f"{count / units:.3f}"])
+            self.row([title, "`--bare`" if key.endswith("-bare") else "features on", count, units, f"{count / units:.3f}"])
         self.line()
 
     def chain(self, output):
@@ -152,7 +186,7 @@ class Report:
         for place, kind in ((0, "gate"), (1, "goal")):
             for (workload, peer), limits in LIMITS.items():
                 samples = results.get(workload, {})
-                ours = samples.get("sluice") or samples.get("sluice-socks5")
+                ours = samples.get("sluice") or samples.get("sluice-socks5") or samples.get("sluice-http")
                 if limits[place] is not None and ours and samples.get(peer):
                     value, shown = self.ratio(ours, samples[peer])
                     self.verdict(kind, f"{workload}, {NAMES[peer]}", value, limits[place], shown)
@@ -160,12 +194,13 @@ class Report:
                 for (key, what), limit in MALLOC_GATES.items():
                     if (key, what) in mallocs:
                         count, units = mallocs[key, what]
-                        name = "SOCKS5 connection" if "socks5" in key else "TCP connection"
+                        name = {"sluice-socks5": "SOCKS5 connection", "sluice": "TCP connection"}.get(key, what)
                         self.verdict(kind, f"mallocs per {name}", count / units, limit, f"{count / units:.2f}")
-                if ("sluice", "message") in mallocs:
-                    count, units = mallocs["sluice", "message"]
-                    # A timer's or the log writer's own handful in a whole run is not "per message".
-                    self.verdict(kind, "mallocs per relayed message", count / units, 0.001, f"{count} in {units}")
+                for key, what in ZERO_MALLOCS:
+                    if (key, what) in mallocs:
+                        count, units = mallocs[key, what]
+                        name = what + (", `--bare`" if key.endswith("-bare") else "")
+                        self.verdict(kind, f"mallocs per {name}", count / units, 0.001, f"{count} in {units}")
             elif idle and "sluice" in idle:
                 for peer, limit in MEMORY_GOALS.items():
                     if peer in idle:

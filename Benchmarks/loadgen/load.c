@@ -4,7 +4,9 @@
 //   load CORE PORT connect  IN_FLIGHT   COUNT WARMUP   connect, 64 bytes there and back, close; COUNT connections
 //   load CORE PORT bulk     CONNECTIONS BYTES          download BYTES in all, then close
 //   load CORE PORT idle     CONNECTIONS                64 bytes there and back once, then hold the connections
-// followed by nothing, or by  TARGET_PORT USER PASSWORD: SOCKS5 CONNECT to 127.0.0.1:TARGET_PORT with RFC 1929.
+//   load CORE PORT http     CONNECTIONS COUNT WARMUP TARGET [FIELD]   GET on kept connections, COUNT over all of them
+// followed by nothing, or (not http) by  TARGET_PORT USER PASSWORD: SOCKS5 CONNECT to 127.0.0.1:TARGET_PORT with RFC 1929.
+// An http answer counts when it is a 200 with a content-length, and so many bytes have followed.
 //
 // Prints `ready` when connected and warmed up, then waits for a line on standard input (the measured part begins),
 // prints one JSON line when it is over, and waits for another line before it closes what is still open.
@@ -12,18 +14,18 @@
 
 enum { message = 64, max_events = 256, sink = 256 * 1024 };
 
-enum mode { PINGPONG, CONNECT, BULK, IDLE };
+enum mode { PINGPONG, CONNECT, BULK, IDLE, HTTP };
 
 // What a connection waits for. The SOCKS5 states are left out without a user.
-enum state { CONNECTING, METHOD, AUTHENTICATED, REPLY, TALKING, HOLDING, OVER };
+enum state { CONNECTING, METHOD, AUTHENTICATED, REPLY, TALKING, BODY, HOLDING, OVER };
 
 struct connection {
   int fd;
   enum state state;
   uint32_t have;     // bytes of the awaited answer
-  uint8_t answer[300];
+  uint8_t answer[4096];
   uint64_t began;    // of the current message, or of the connection
-  uint64_t left;     // bulk: bytes to come
+  uint64_t left;     // bulk, http: bytes to come
 };
 
 static enum mode mode;
@@ -35,7 +37,8 @@ static int parallel;
 static uint64_t begun, finished, failed, goal, bytes;
 static uint32_t *latencies;
 static uint64_t latency_count, latency_room;
-static char out[512];
+static char out[1024];
+static size_t out_length = message;
 
 static void open_connection(int index) {
   struct connection *c = &connections[index];
@@ -61,7 +64,7 @@ static void record(uint64_t began) {
 static void send_message(struct connection *c) {
   c->have = 0;
   if (mode != CONNECT) c->began = now_ns();
-  send_all(c, out, message);
+  send_all(c, out, out_length);
 }
 
 // The tunnel stands: the first bytes of the workload.
@@ -160,14 +163,74 @@ static void advance(int index) {
     }
     break;
   case CONNECTING:
+  case BODY:
   case HOLDING:
   case OVER: break;
+  }
+}
+
+// The length that a head declares; negative when it is no 200 with a length.
+static int64_t content_length(char *head) {
+  if (strncmp(head, "HTTP/1.1 200", 12) != 0) return -1;
+  for (char *line = head; (line = strstr(line, "\r\n")) != NULL; line += 2) {
+    if (strncasecmp(line + 2, "content-length:", 15) == 0) return atoll(line + 17);
+  }
+  return -1;
+}
+
+// Reads an answer: a head, then as many bytes as it declares, which are thrown away.
+static void read_answer(int index) {
+  static char discard[sink];
+  struct connection *c = &connections[index];
+  for (;;) {
+    bool inHead = c->state == TALKING;
+    ssize_t n = inHead ? recv(c->fd, c->answer + c->have, sizeof c->answer - 1 - c->have, 0)
+                       : recv(c->fd, discard, c->left < sink ? c->left : sink, 0);
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) {
+      failed++;
+      finished++;
+      close_connection(c);
+      return;
+    }
+    bytes += (uint64_t)n;
+    if (inHead) {
+      c->have += (uint32_t)n;
+      c->answer[c->have] = 0;
+      char *end = strstr((char *)c->answer, "\r\n\r\n");
+      if (end == NULL && c->have < sizeof c->answer - 1) continue;
+      int64_t length = end == NULL ? -1 : content_length((char *)c->answer);
+      uint64_t here = end == NULL ? 0 : c->have - (uint64_t)(end + 4 - (char *)c->answer);
+      if (length < 0 || here > (uint64_t)length) {
+        if (failed == 0) fprintf(stderr, "load: %.200s\n", (char *)c->answer);
+        failed++;
+        finished++;
+        close_connection(c);
+        return;
+      }
+      c->left = (uint64_t)length - here;
+      c->state = BODY;
+    } else {
+      c->left -= (uint64_t)n;
+    }
+    if (c->left > 0) continue;
+    record(c->began);
+    finished++;
+    if (begun < goal) {
+      begun++;
+      c->state = TALKING;
+      send_message(c);
+    } else {
+      c->state = HOLDING;
+    }
+    return;
   }
 }
 
 static void readable(int index) {
   static char discard[sink];
   struct connection *c = &connections[index];
+  if (mode == HTTP && (c->state == TALKING || c->state == BODY)) return read_answer(index);
   if (mode == BULK && c->state == TALKING) {
     for (int i = 0; i < 4; i++) {
       ssize_t n = recv(c->fd, discard, sink, 0);
@@ -258,24 +321,32 @@ static void wait_for_line(void) {
 }
 
 int main(int count, char **arguments) {
-  const char *names[] = {"pingpong", "connect", "bulk", "idle"};
+  const char *names[] = {"pingpong", "connect", "bulk", "idle", "http"};
   int at = 4;
   if (count < 5) {
-    fprintf(stderr, "usage: load CORE PORT pingpong|connect|bulk|idle … (see the head of load.c)\n");
+    fprintf(stderr, "usage: load CORE PORT pingpong|connect|bulk|idle|http … (see the head of load.c)\n");
     return 2;
   }
-  for (mode = PINGPONG; mode < IDLE && strcmp(arguments[3], names[mode]) != 0; mode++) {}
+  for (mode = PINGPONG; mode < HTTP && strcmp(arguments[3], names[mode]) != 0; mode++) {}
   prepare_process(atoi(arguments[1]));
   port = (uint16_t)atoi(arguments[2]);
   parallel = atoi(arguments[at++]);
   uint64_t amount = mode == IDLE ? 0 : strtoull(arguments[at++], NULL, 10);
-  uint64_t warmup = mode == PINGPONG || mode == CONNECT ? strtoull(arguments[at++], NULL, 10) : 0;
-  if (count - at >= 3) {
+  uint64_t warmup = mode == PINGPONG || mode == CONNECT || mode == HTTP ? strtoull(arguments[at++], NULL, 10) : 0;
+  memset(out, 'm', sizeof out);
+  if (mode == HTTP) {
+    const char *target = count > at ? arguments[at] : "/", *field = count > at + 1 ? arguments[at + 1] : "";
+    out_length = (size_t)snprintf(out, sizeof out, "GET %s HTTP/1.1\r\nhost: 127.0.0.1:%u\r\nuser-agent: load\r\naccept: */*\r\n%s%s\r\n",
+                                  target, port, field, *field ? "\r\n" : "");
+    if (out_length >= sizeof out) {
+      fprintf(stderr, "load: the request is too long\n");
+      return 2;
+    }
+  } else if (count - at >= 3) {
     target_port = (uint16_t)atoi(arguments[at]);
     user = arguments[at + 1];
     password = arguments[at + 2];
   }
-  memset(out, 'm', sizeof out);
   connections = calloc((size_t)parallel, sizeof *connections);
   latency_room = mode == BULK ? 0 : amount + (uint64_t)parallel;
   latencies = malloc((latency_room + 1) * sizeof *latencies);
@@ -283,12 +354,12 @@ int main(int count, char **arguments) {
   if (connections == NULL || latencies == NULL || epoll < 0) fail("start");
 
   // Before `ready`: the connections of the message workloads, and the warm-up.
-  if (mode == PINGPONG || mode == IDLE) {
+  if (mode == PINGPONG || mode == IDLE || mode == HTTP) {
     phase((uint64_t)parallel);
     open_all();
     run_until_goal();
   }
-  if (mode == PINGPONG && warmup > 0) {
+  if ((mode == PINGPONG || mode == HTTP) && warmup > 0) {
     phase(warmup);
     restart_all();
     run_until_goal();
@@ -304,6 +375,7 @@ int main(int count, char **arguments) {
   uint64_t start = now_ns();
   switch (mode) {
   case PINGPONG:
+  case HTTP:
     phase(amount);
     restart_all();
     run_until_goal();

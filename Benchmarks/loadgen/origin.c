@@ -1,15 +1,19 @@
-// origin: the server behind every proxy of a run. Two ports of 127.0.0.1, printed as `echo N` and `source N`:
+// origin: the server behind every proxy of a run. Three ports of 127.0.0.1, printed as `echo N`, `source N` and `http N`:
 //   echo    sends back what it receives
 //   source  reads 8 bytes (big endian: a length), sends that many bytes, and closes
+//   http    answers requests without a body on kept connections, GET /128 with 128 bytes
 // Usage: origin CORE
 #include "sockets.h"
 
-enum { chunk = 256 * 1024, max_events = 256, max_fd = 1 << 17 };
+enum { chunk = 256 * 1024, max_events = 256, max_fd = 1 << 15 };
+
+enum kind { KIND_ECHO, KIND_SOURCE, KIND_HTTP };
 
 struct connection {
   bool open;
-  bool source;
+  enum kind kind;
   uint8_t request[8];
+  char head[2048];
   uint32_t have;   // of the request
   uint64_t left;   // to send
 };
@@ -78,16 +82,73 @@ static void pour(int epoll, int fd) {
   drop(fd);
 }
 
+// Sends what is left of the body. False when the connection takes no more now, or is over.
+static bool send_body(int epoll, int fd) {
+  struct connection *c = &connections[fd];
+  while (c->left > 0) {
+    ssize_t n = send(fd, buffer, c->left < chunk ? (size_t)c->left : chunk, MSG_NOSIGNAL);
+    if (n < 0) {
+      if (errno == EAGAIN) watch(epoll, EPOLL_CTL_MOD, fd, EPOLLOUT, (uint64_t)fd);
+      else drop(fd);
+      return false;
+    }
+    c->left -= (uint64_t)n;
+  }
+  return true;
+}
+
+// The number behind the last slash of the request's target.
+static uint64_t wanted(const char *head) {
+  const char *end = strchr(head + 4, ' '), *slash = end;
+  while (slash != NULL && slash > head && *slash != '/') slash--;
+  return slash == NULL ? 0 : strtoull(slash + 1, NULL, 10);
+}
+
+static void answer(int epoll, int fd) {
+  struct connection *c = &connections[fd];
+  if (c->left > 0) {
+    if (!send_body(epoll, fd)) return;
+    watch(epoll, EPOLL_CTL_MOD, fd, EPOLLIN, (uint64_t)fd);
+  }
+  for (;;) {
+    ssize_t n = recv(fd, c->head + c->have, sizeof c->head - 1 - c->have, 0);
+    if (n <= 0) {
+      if (n == 0 || errno != EAGAIN) drop(fd);
+      return;
+    }
+    c->have += (uint32_t)n;
+    c->head[c->have] = 0;
+    if (c->have < 4 || memcmp(c->head + c->have - 4, "\r\n\r\n", 4) != 0) {
+      if (c->have < sizeof c->head - 1) continue;
+      return drop(fd);
+    }
+    uint64_t length = wanted(c->head);
+    c->have = 0;
+    char head[256];
+    int size = snprintf(head, sizeof head,
+                        "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+                        "content-type: application/octet-stream\r\ncontent-length: %lu\r\n\r\n", length);
+    uint64_t first = length < sizeof buffer ? length : sizeof buffer;
+    struct iovec parts[2] = {{head, (size_t)size}, {buffer, first}};
+    ssize_t sent = writev(fd, parts, 2);
+    if (sent < size) return drop(fd);
+    c->left = length - (uint64_t)(sent - size);
+    if (!send_body(epoll, fd)) return;
+  }
+}
+
 int main(int count, char **arguments) {
   prepare_process(count > 1 ? atoi(arguments[1]) : -1);
   memset(buffer, 'x', sizeof buffer);
-  uint16_t echo_port, source_port;
-  int echo_fd = listen_on_loopback(&echo_port), source_fd = listen_on_loopback(&source_port);
+  uint16_t ports[3];
+  int listeners[3];
+  for (int kind = KIND_ECHO; kind <= KIND_HTTP; kind++) listeners[kind] = listen_on_loopback(&ports[kind]);
   int epoll = epoll_create1(EPOLL_CLOEXEC);
   if (epoll < 0) fail("epoll_create1");
-  watch(epoll, EPOLL_CTL_ADD, echo_fd, EPOLLIN, (uint64_t)echo_fd);
-  watch(epoll, EPOLL_CTL_ADD, source_fd, EPOLLIN, (uint64_t)source_fd);
-  printf("echo %u\nsource %u\n", echo_port, source_port);
+  for (int kind = KIND_ECHO; kind <= KIND_HTTP; kind++) {
+    watch(epoll, EPOLL_CTL_ADD, listeners[kind], EPOLLIN, (uint64_t)listeners[kind]);
+  }
+  printf("echo %u\nsource %u\nhttp %u\n", ports[KIND_ECHO], ports[KIND_SOURCE], ports[KIND_HTTP]);
   fflush(stdout);
 
   struct epoll_event events[max_events];
@@ -95,19 +156,26 @@ int main(int count, char **arguments) {
     int n = epoll_wait(epoll, events, max_events, -1);
     for (int i = 0; i < n; i++) {
       int fd = (int)events[i].data.u64;
-      if (fd == echo_fd || fd == source_fd) {
+      if (fd == listeners[KIND_ECHO] || fd == listeners[KIND_SOURCE] || fd == listeners[KIND_HTTP]) {
+        enum kind kind = fd == listeners[KIND_ECHO] ? KIND_ECHO : fd == listeners[KIND_SOURCE] ? KIND_SOURCE : KIND_HTTP;
         int accepted;
         while ((accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
           if (accepted >= max_fd) {
             close(accepted);
             continue;
           }
-          connections[accepted] = (struct connection){.open = true, .source = fd == source_fd};
+          struct connection *c = &connections[accepted];
+          c->open = true;
+          c->kind = kind;
+          c->have = 0;
+          c->left = 0;
           watch(epoll, EPOLL_CTL_ADD, accepted, EPOLLIN, (uint64_t)accepted);
         }
       } else if (!connections[fd].open) {
         continue;
-      } else if (connections[fd].source) {
+      } else if (connections[fd].kind == KIND_HTTP) {
+        answer(epoll, fd);
+      } else if (connections[fd].kind == KIND_SOURCE) {
         pour(epoll, fd);
       } else {
         echo(fd);
