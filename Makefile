@@ -7,7 +7,7 @@
 help: ## lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## starts the demo: SOCKS5 on 8001, TCP on 9000, loopback only, with small built-in origins
+run: ## starts the demo: HTTP on 8080 and 8002, SOCKS5 on 8001, TCP on 9000, loopback only, with small built-in origins
 	@Scripts/run demo
 
 build: ## release build of ExampleApp

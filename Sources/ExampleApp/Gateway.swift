@@ -4,19 +4,24 @@ import Transports
 
 /// The whole system, assembled: this is the page to read, and to copy from.
 ///
-/// SOCKS5 for named users, and raw TCP to one upstream. Both share the counts of usage; each has its own log line, limits
-/// and rules.
+/// SOCKS5 and an HTTP forward proxy for named users, an HTTP reverse proxy with routes to one origin, and raw TCP to one
+/// upstream. All share the counts of usage; each has its own log line, limits and rules.
 struct Gateway {
   /// Where each listens: usually the same port on 127.0.0.1 and on ::1.
   var socks5: [SocketAddress]
   var tcp: [SocketAddress]
+  var reverse: [SocketAddress] = []
+  var forward: [SocketAddress] = []
   /// Where raw TCP goes.
   var upstream: String
-  /// Who may use SOCKS5.
+  /// Where the HTTP reverse proxy goes.
+  var origin = ""
+  /// Who may use SOCKS5 and the forward proxy, and see what is protected.
   var users: UserTable
   var usage: any UsageStore = MemoryUsageStore()
   var log: any LogSink
   var settings: ServiceSettings
+  var http: HTTPSettings
 
   @ProxyBuilder var body: some Proxy {
     let edge = Chain {
@@ -40,6 +45,45 @@ struct Gateway {
       } to: {
         Direct()
       }.options(settings.apply)
+    }
+
+    for address in forward {
+      Listener(.http, on: address.description, name: "forward") {
+        edge
+        login
+        eachUser
+        DestinationRules(.deny(ports: 25...25))
+        Retry(attempts: 3)
+      } to: {
+        Direct()
+      }.options(settings.apply).options(http.apply)
+    }
+
+    let pages = ResponseCache(defaultTTL: .seconds(10))
+    for address in reverse {
+      Listener(.http, on: address.description, name: "reverse") {
+        edge
+        RequestID()
+        Retry(attempts: 3)
+      } to: {
+        Route("/cached") {
+          pages
+        } to: {
+          Upstream(origin)
+        }
+        Route("/limited") {
+          TokenBucket(.perMinute(6, burst: 3), per: .clientAddress)
+        } to: {
+          Upstream(origin)
+        }
+        Route("/protected") {
+          BasicAuth(users, realm: "protected")
+          Headers(request: .remove("authorization"))
+        } to: {
+          Upstream(origin)
+        }
+        Upstream(origin)
+      }.options(settings.apply).options(http.apply)
     }
 
     let slots = ConcurrencyLimit(1000, queue: 100)

@@ -290,7 +290,7 @@ def graph_prints_each_format(scope):
 def help_lists_the_commands(scope):
     app = scope.app("--help")
     assert app.wait(10) == 0
-    for command in ("demo", "server", "relay", "socks5", "graph"):
+    for command in ("demo", "server", "relay", "socks5", "reverse", "forward", "graph"):
         assert command in app.output(), app.output()
 
 

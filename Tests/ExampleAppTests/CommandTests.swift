@@ -31,9 +31,46 @@ import Testing
       sentence(RelayCommand.self, "--listen", "example.com:1", "--to", "a:1").hasPrefix("--listen: \"example.com:1\""))
   }
 
+  @Test func aReverseProxyTakesOneOriginOrMore() {
+    #expect(sentence(ReverseCommand.self, "--listen", ":1").hasPrefix("--to HOST:PORT is missing: an origin"))
+    #expect(sentence(ReverseCommand.self, "--listen", ":1", "--to", "a:1", "--to", "unix:/run/b") == "accepted")
+    #expect(sentence(ReverseCommand.self, "--listen", ":1", "--to", "a:1", "--to", "b").hasPrefix("--to: \"b\""))
+    #expect(
+      sentence(ReverseCommand.self, "--listen", ":1", "--to", "a:1", "--response-timeout", "1")
+        .hasPrefix("--response-timeout: \"1\" is not allowed; allowed is "))
+    #expect(
+      sentence(ReverseCommand.self, "--listen", ":1", "--to", "a:1", "--trusted-proxy", "10.0.0.0/33")
+        .hasPrefix("--trusted-proxy: \"10.0.0.0/33\" is not allowed; allowed is "))
+  }
+
+  @Test func aBalancerInFrontIsABlockOfAddresses() {
+    func said(_ more: String...) -> String {
+      do {
+        _ = try RelayCommand(ParsedFlags(["--listen", ":1", "--to", "a:1"] + more, declared: RelayCommand.flags))
+        return "accepted"
+      } catch {
+        return "\(error)"
+      }
+    }
+    #expect(said("--proxy-protocol-from", "10.0.0.0/8", "--proxy-protocol-from", "::1") == "accepted")
+    #expect(said("--proxy-protocol-from", "10.0.0.0/8", "--proxy-protocol-others", "plain") == "accepted")
+    #expect(said("--proxy-protocol-from", "lb").hasPrefix("--proxy-protocol-from: \"lb\" is not allowed"))
+    #expect(said("--proxy-protocol-others", "plain").hasPrefix("--proxy-protocol-others needs --proxy-protocol-from"))
+    #expect(said("--send-proxy-protocol", "v2") == "accepted")
+    #expect(said("--send-proxy-protocol", "v3") == "--send-proxy-protocol: \"v3\" is not allowed; allowed is v1 or v2")
+  }
+
+  @Test func aForwardProxyForEverybodyIsForThisMachineAlone() {
+    #expect(sentence(ForwardCommand.self, "--listen", "127.0.0.1:1") == "accepted")
+    #expect(sentence(ForwardCommand.self, "--listen", ":1").contains("nobody would have to log in"))
+    #expect(sentence(ForwardCommand.self, "--listen", ":1", "--open") == "accepted")
+    #expect(sentence(ForwardCommand.self, "--listen", ":1", "--user", "ann:secret") == "accepted")
+  }
+
   @Test(arguments: [
     ("workers", "0"), ("workers", "1025"), ("log", "xml"), ("handshake-timeout", "10"), ("connect-timeout", "0s"),
-    ("idle-timeout", "never"), ("max-connections", "0"), ("grace", "-1s"),
+    ("idle-timeout", "never"), ("max-connections", "0"),
+    ("max-connections-per-client", "0"), ("grace", "-1s"),
   ])
   func everySharedSettingNamesItsFlagItsValueAndWhatIsAllowed(flag: String, value: String) {
     let said = sentence(RelayCommand.self, "--listen", "127.0.0.1:1", "--to", "a:1", "--\(flag)", value)
@@ -69,6 +106,10 @@ import Testing
         == "--tcp needs --to HOST:PORT, the upstream of raw TCP")
     #expect(
       sentence(ServerCommand.self, "--user", "a:b", "--to", "x:1") == "--to needs --tcp ADDR, where raw TCP listens")
+    #expect(
+      sentence(ServerCommand.self, "--user", "a:b", "--reverse", ":1")
+        == "--reverse needs --origin HOST:PORT, the origin of the reverse proxy")
+    #expect(sentence(ServerCommand.self, "--user", "a:b", "--reverse", ":1", "--origin", "x:1") == "accepted")
   }
 
   @Test func aUsersFileThatOthersCanReadIsRefused() throws {

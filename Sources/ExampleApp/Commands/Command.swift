@@ -15,7 +15,8 @@ protocol Command: SendableMetatype {
 
 /// The commands, in the order of `help`.
 let commands: [any Command.Type] = [
-  DemoCommand.self, ServerCommand.self, GraphCommand.self, RelayCommand.self, SOCKS5Command.self,
+  DemoCommand.self, ServerCommand.self, GraphCommand.self, RelayCommand.self, SOCKS5Command.self, ReverseCommand.self,
+  ForwardCommand.self,
 ]
 
 /// What `ExampleApp help` prints.

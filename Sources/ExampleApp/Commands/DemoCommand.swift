@@ -8,15 +8,19 @@ import Transports
 struct DemoCommand: Command {
   static let name = "demo"
   static let summary = "the whole system with built-in origins and a demo user, loopback only"
-  static let flags: [Flag] = ServiceSettings.flags
+  static let flags: [Flag] = ServiceSettings.flags + HTTPSettings.flags
   static let examples = ["ExampleApp demo", "ExampleApp demo --log json"]
 
   static let user = "fierceRabbit"
   static let password = "secretThicket"
 
   let settings: ServiceSettings
+  let http: HTTPSettings
 
-  init(_ flags: ParsedFlags) throws { settings = try ServiceSettings(flags) }
+  init(_ flags: ParsedFlags) throws {
+    settings = try ServiceSettings(flags)
+    http = try HTTPSettings(flags)
+  }
 
   func run() async throws -> Int32 {
     let verifier = Scrypt()
@@ -24,12 +28,15 @@ struct DemoCommand: Command {
       verifier: verifier, [UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)])
     let log = settings.makeLog()
     let gateway = Gateway(
-      socks5: both(8001), tcp: both(9000), upstream: "127.0.0.1:8082", users: users, log: log, settings: settings)
+      socks5: both(8001), tcp: both(9000), reverse: both(8080), forward: both(8002), upstream: "127.0.0.1:8082",
+      origin: "127.0.0.1:8081", users: users, log: log, settings: settings, http: http)
     let app = Proxies([gateway.body, origins])
     // The chains of 127.0.0.1 and of ::1 are the same: one drawing is enough.
     var drawn = gateway
     drawn.socks5.removeLast(drawn.socks5.count - 1)
     drawn.tcp.removeLast(drawn.tcp.count - 1)
+    drawn.reverse.removeLast(drawn.reverse.count - 1)
+    drawn.forward.removeLast(drawn.forward.count - 1)
     let plan = try Plan(of: drawn.body).drawn(as: .text)
     return try await serve(app, settings, log: log) { listening in
       printNow(introduction(listening, plan: plan))
@@ -38,10 +45,11 @@ struct DemoCommand: Command {
 
   /// What the demo proxies to.
   @ProxyBuilder private var origins: some Proxy {
+    let hello = Hello()
     for address in both(8081) {
-      Listener(.tcp, on: address.description, name: "hello") {
+      Listener(.http, on: address.description, name: "hello") {
       } to: {
-        Hello()
+        hello
       }
     }
     for address in both(8082) {
@@ -70,6 +78,14 @@ struct DemoCommand: Command {
         curl --socks5 socks5://\(Self.user):\(Self.password)@localhost:8001 http://localhost:8081/
         curl --socks5-hostname \(Self.user):\(Self.password)@localhost:8001 http://localhost:8081/hello
         curl --socks5-hostname \(Self.user):wrong@localhost:8001 http://localhost:8081/    # refused: wrong password
+        curl http://localhost:8080/                       # HTTP reverse, to the built-in origin
+        curl -i http://localhost:8080/cached/page         # twice: the answer's number stays for ten seconds
+        curl -i http://localhost:8080/limited             # the fourth within half a minute gets a 429
+        curl -i http://localhost:8080/protected           # 401
+        curl -u \(Self.user):\(Self.password) http://localhost:8080/protected
+        curl -x http://\(Self.user):\(Self.password)@localhost:8002 http://localhost:8081/      # HTTP forward
+        curl -p -x http://\(Self.user):\(Self.password)@localhost:8002 http://localhost:8081/   # the same through CONNECT
+        curl -i -x http://localhost:8002 http://localhost:8081/                           # 407
         printf 'hello\\n' | nc -N localhost 9000                                           # raw TCP, to the echo
 
       Ctrl-C stops it. One line follows for each exchange.

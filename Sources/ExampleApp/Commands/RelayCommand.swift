@@ -9,7 +9,8 @@ struct RelayCommand: Command {
   static let flags: [Flag] =
     [
       .required("listen", "ADDR", listenSyntax), .required("to", "HOST:PORT", "the upstream, or unix:/path"),
-    ] + ServiceSettings.flags + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
+    ] + ServiceSettings.flags + ProxyProtocolSettings.inFlags + ProxyProtocolSettings.outFlags
+    + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
   static let examples = [
     "ExampleApp relay --listen 127.0.0.1:9000 --to 127.0.0.1:5432",
     "ExampleApp relay --listen unix:/run/db.sock --to db.example.com:5432 --log json",
@@ -18,6 +19,7 @@ struct RelayCommand: Command {
   let listen: SocketAddress
   let upstream: String
   let settings: ServiceSettings
+  let proxyProtocol: ProxyProtocolSettings
   let isBare: Bool
 
   init(_ flags: ParsedFlags) throws {
@@ -26,6 +28,7 @@ struct RelayCommand: Command {
     try checkUpstream(to, flag: "to")
     upstream = to
     settings = try ServiceSettings(flags)
+    proxyProtocol = try ProxyProtocolSettings(flags, sends: true)
     isBare = flags.has("bare")
   }
 
@@ -36,8 +39,8 @@ struct RelayCommand: Command {
       ? Proxies([
         Listener(.tcp, on: listen.description, name: "relay") {
         } to: {
-          Upstream(upstream)
-        }.options(settings.apply)
+          Upstream(upstream, proxyProtocol: proxyProtocol.version)
+        }.options(apply)
       ])
       : Proxies([
         Listener(.tcp, on: listen.description, name: "relay") {
@@ -47,11 +50,15 @@ struct RelayCommand: Command {
           ConcurrencyLimit(1_000_000)
           Retry(attempts: 3)
         } to: {
-          Upstream(upstream)
-        }.options(settings.apply)
+          Upstream(upstream, proxyProtocol: proxyProtocol.version)
+        }.options(apply)
       ])
     return try await serve(proxy, settings, log: log) { addresses in
       printError("relay listens on \(addresses[0].address), to \(upstream)")
     }
+  }
+  private func apply(to options: inout ListenerOptions) {
+    settings.apply(to: &options)
+    proxyProtocol.apply(to: &options)
   }
 }

@@ -9,7 +9,8 @@ struct SOCKS5Command: Command {
   static let flags: [Flag] =
     [.required("listen", "ADDR", listenSyntax)] + UserSettings.flags
     + [.toggle("open", "without users: also where others than this machine can reach it")]
-    + ServiceSettings.flags + [.toggle("bare", "no middleware but the login: no log, no limits, no counts")]
+    + ServiceSettings.flags + ProxyProtocolSettings.inFlags
+    + [.toggle("bare", "no middleware but the login: no log, no limits, no counts")]
   static let examples = [
     "ExampleApp socks5 --listen 127.0.0.1:1080",
     "ExampleApp socks5 --listen :1080 --users users.txt",
@@ -19,6 +20,7 @@ struct SOCKS5Command: Command {
   let listen: SocketAddress
   let users: UserSettings
   let settings: ServiceSettings
+  let proxyProtocol: ProxyProtocolSettings
   let isBare: Bool
 
   init(_ flags: ParsedFlags) throws {
@@ -26,14 +28,8 @@ struct SOCKS5Command: Command {
     settings = try ServiceSettings(flags)
     users = try UserSettings(flags)
     isBare = flags.has("bare")
-    if users.table == nil, !listen.isLocal, !flags.has("open") {
-      throw SettingsError(
-        "--listen: \"\(listen)\" can be reached by others, and nobody would have to log in; name users with --users FILE, "
-          + "listen on 127.0.0.1 or [::1], or say --open")
-    }
-    if users.table != nil, flags.has("open") {
-      throw SettingsError("--open: with users it has no meaning; leave out one of them")
-    }
+    proxyProtocol = try ProxyProtocolSettings(flags, sends: false)
+    try users.check(listen, isOpen: flags.has("open"))
   }
 
   func run() async throws -> Int32 {
@@ -57,7 +53,7 @@ struct SOCKS5Command: Command {
         PasswordAuth(table)
       } to: {
         Direct()
-      }.options(settings.apply)
+      }.options(apply)
     }
     return Listener(.socks5, on: listen.description) {
       edge(log)
@@ -65,7 +61,7 @@ struct SOCKS5Command: Command {
       Retry(attempts: 3)
     } to: {
       Direct()
-    }.options(settings.apply)
+    }.options(apply)
   }
 
   private func anonymous(log: LogWriter) -> any Proxy {
@@ -73,7 +69,7 @@ struct SOCKS5Command: Command {
       return Listener(.socks5, on: listen.description) {
       } to: {
         Direct()
-      }.options(settings.apply)
+      }.options(apply)
     }
     return Listener(.socks5, on: listen.description) {
       edge(log)
@@ -81,7 +77,12 @@ struct SOCKS5Command: Command {
       Retry(attempts: 3)
     } to: {
       Direct()
-    }.options(settings.apply)
+    }.options(apply)
+  }
+
+  private func apply(to options: inout ListenerOptions) {
+    settings.apply(to: &options)
+    proxyProtocol.apply(to: &options)
   }
 
   /// What stands above the login.

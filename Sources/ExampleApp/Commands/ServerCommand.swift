@@ -11,7 +11,10 @@ struct ServerCommand: Command {
       .list("socks5", "ADDR", "SOCKS5 listens here; may be given more than once (default 127.0.0.1:8001)"),
       .list("tcp", "ADDR", "raw TCP listens here, with --to; may be given more than once"),
       .value("to", "HOST:PORT", "the upstream of raw TCP, or unix:/path"),
-    ] + UserSettings.flags + ServiceSettings.flags
+      .list("forward", "ADDR", "an HTTP forward proxy listens here; may be given more than once"),
+      .list("reverse", "ADDR", "an HTTP reverse proxy listens here, with --origin; may be given more than once"),
+      .value("origin", "HOST:PORT", "the origin of the reverse proxy, or unix:/path"),
+    ] + UserSettings.flags + ServiceSettings.flags + HTTPSettings.flags
   static let examples = [
     "ExampleApp server --users users.txt",
     "ExampleApp server --users users.txt --socks5 :8001 --tcp :9000 --to 10.0.0.7:5432 --log json",
@@ -37,11 +40,21 @@ struct ServerCommand: Command {
     case (false, .some(let to)): try checkUpstream(to, flag: "to")
     case (true, nil): break
     }
+    let reverse = flags.all("reverse")
+    let origin = flags.text("origin")
+    switch (reverse.isEmpty, origin) {
+    case (false, nil): throw SettingsError("--reverse needs --origin HOST:PORT, the origin of the reverse proxy")
+    case (true, .some): throw SettingsError("--origin needs --reverse ADDR, where the reverse proxy listens")
+    case (false, .some(let to)): try checkUpstream(to, flag: "origin")
+    case (true, nil): break
+    }
     log = settings.makeLog()
     gateway = Gateway(
       socks5: try socks5.map { try listenAddress($0, flag: "socks5") },
-      tcp: try tcp.map { try listenAddress($0, flag: "tcp") }, upstream: upstream ?? "", users: table, log: log,
-      settings: settings)
+      tcp: try tcp.map { try listenAddress($0, flag: "tcp") },
+      reverse: try reverse.map { try listenAddress($0, flag: "reverse") },
+      forward: try flags.all("forward").map { try listenAddress($0, flag: "forward") }, upstream: upstream ?? "",
+      origin: origin ?? "", users: table, log: log, settings: settings, http: try HTTPSettings(flags))
   }
 
   func run() async throws -> Int32 {

@@ -29,6 +29,11 @@ struct Flag: Sendable {
     Flag(name: name, kind: .value(placeholder), help: help, standard: nil, isRequired: true)
   }
 
+  /// To be given once or more.
+  static func requiredList(_ name: String, _ placeholder: String, _ help: String) -> Flag {
+    Flag(name: name, kind: .list(placeholder), help: help, standard: nil, isRequired: true)
+  }
+
   static func list(_ name: String, _ placeholder: String, _ help: String) -> Flag {
     Flag(name: name, kind: .list(placeholder), help: help, standard: nil, isRequired: false)
   }

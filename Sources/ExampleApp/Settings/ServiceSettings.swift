@@ -40,22 +40,16 @@ struct ServiceSettings {
   var grace: Duration
 
   init(_ flags: ParsedFlags) throws {
-    func time(_ name: String) throws -> Duration {
-      guard let value = try flags.parsed(name, allowed: durationSyntax, readDuration) else {
-        preconditionFailure("--\(name) has a default")
-      }
-      return value
-    }
     workers = try flags.parsed("workers", allowed: "1...1024") { readInt($0, in: 1...1024) }
     log = try flags.parsed("log", allowed: "off, text or json", LogSetting.init(rawValue:)) ?? .text
-    handshakeTimeout = try time("handshake-timeout")
-    connectTimeout = try time("connect-timeout")
-    idleTimeout = try time("idle-timeout")
+    handshakeTimeout = try flags.time("handshake-timeout")
+    connectTimeout = try flags.time("connect-timeout")
+    idleTimeout = try flags.time("idle-timeout")
     maxConnections = try flags.parsed("max-connections", allowed: "1...1000000") { readInt($0, in: 1...1_000_000) }
     maxConnectionsPerClient = try flags.parsed("max-connections-per-client", allowed: "1...1000000") {
       readInt($0, in: 1...1_000_000)
     }
-    grace = try time("grace")
+    grace = try flags.time("grace")
   }
 
   /// What concerns each listener.

@@ -1,5 +1,6 @@
 import Glibc
 import Middlewares
+import Pipeline
 import ScryptPasswords
 
 /// The users of `--user NAME:PASSWORD` and `--users FILE`.
@@ -40,6 +41,18 @@ struct UserSettings {
       }
     }
     table = users.isEmpty && flags.text("users") == nil ? nil : try UserTable(verifier: verifier, users)
+  }
+
+  /// Refuses a proxy for everybody that others than this machine can reach, unless that was asked for.
+  func check(_ listen: SocketAddress, isOpen: Bool) throws {
+    if table == nil, !listen.isLocal, !isOpen {
+      throw SettingsError(
+        "--listen: \"\(listen)\" can be reached by others, and nobody would have to log in; name users with --users FILE, "
+          + "listen on 127.0.0.1 or [::1], or say --open")
+    }
+    if table != nil, isOpen {
+      throw SettingsError("--open: with users it has no meaning; leave out one of them")
+    }
   }
 
   /// The text of a file that only its owner can read.

@@ -37,7 +37,7 @@ extension HTTPConnection {
     guard let wanted = requestedDestination, wanted == destination.endpoint, !link.isProxy else {
       throw Rejection(.unsupportedCommand, detail: "CONNECT to a destination that is no forward proxy")
     }
-    return try await tunnel(through: try await dial(destination))
+    return try await tunnel(through: try await dial(destination, over: link))
   }
 
   func openClientTunnel() async throws {

@@ -62,7 +62,7 @@ extension HTTPConnection {
         return call.begin(idle.stream, over: link, to: idle.address, isReused: true, now: connection.now)
       }
     }
-    let stream = try await dial(destination)
+    let stream = try await dial(destination, over: link)
     call.begin(stream, over: link, to: upstreamAddress, isReused: false, now: connection.now)
   }
 

@@ -1,0 +1,97 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// An HTTP forward proxy: CONNECT, and requests in absolute form.
+struct ForwardCommand: Command {
+  static let name = "forward"
+  static let summary = "an HTTP forward proxy, with users or anonymous"
+  static let flags: [Flag] =
+    [.required("listen", "ADDR", listenSyntax)] + UserSettings.flags
+    + [.toggle("open", "without users: also where others than this machine can reach it")]
+    + ServiceSettings.flags + HTTPSettings.flags + ProxyProtocolSettings.inFlags
+    + [.toggle("bare", "no middleware but the login: no log, no limits, no counts")]
+  static let examples = [
+    "ExampleApp forward --listen 127.0.0.1:3128",
+    "ExampleApp forward --listen :3128 --users users.txt",
+    "curl -x http://ann:secret@127.0.0.1:3128 http://example.com/",
+  ]
+
+  let listen: SocketAddress
+  let users: UserSettings
+  let settings: ServiceSettings
+  let http: HTTPSettings
+  let proxyProtocol: ProxyProtocolSettings
+  let isBare: Bool
+
+  init(_ flags: ParsedFlags) throws {
+    listen = try listenAddress(flags.text("listen") ?? "", flag: "listen")
+    settings = try ServiceSettings(flags)
+    http = try HTTPSettings(flags)
+    proxyProtocol = try ProxyProtocolSettings(flags, sends: false)
+    users = try UserSettings(flags)
+    isBare = flags.has("bare")
+    try users.check(listen, isOpen: flags.has("open"))
+  }
+
+  func run() async throws -> Int32 {
+    for warning in users.warnings { printError("warning: \(warning)") }
+    let log = settings.makeLog()
+    let listener: any Proxy =
+      if let table = users.table {
+        withUsers(table, log: log)
+      } else {
+        anonymous(log: log)
+      }
+    return try await serve(Proxies([listener]), settings, log: log) { addresses in
+      let who = users.table.map { "\($0.count) users" } ?? "anonymous"
+      printError("forward listens on \(addresses[0].address), \(who)")
+    }
+  }
+
+  private func withUsers(_ table: UserTable, log: LogWriter) -> any Proxy {
+    if isBare {
+      return Listener(.http, on: listen.description, name: "forward") {
+        BasicAuth(table)
+      } to: {
+        Direct()
+      }.options(apply)
+    }
+    return Listener(.http, on: listen.description, name: "forward") {
+      edge(log)
+      BasicAuth(table)
+      Retry(attempts: 3)
+    } to: {
+      Direct()
+    }.options(apply)
+  }
+
+  private func anonymous(log: LogWriter) -> any Proxy {
+    if isBare {
+      return Listener(.http, on: listen.description, name: "forward") {
+      } to: {
+        Direct()
+      }.options(apply)
+    }
+    return Listener(.http, on: listen.description, name: "forward") {
+      edge(log)
+      AnonymousAuth()
+      Retry(attempts: 3)
+    } to: {
+      Direct()
+    }.options(apply)
+  }
+
+  /// What stands above the login.
+  @MiddlewareBuilder private func edge(_ log: LogWriter) -> some Middleware {
+    if let format = settings.log.format { AccessLog(format, to: log) }
+    UsageTracking()
+    TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+  }
+
+  private func apply(to options: inout ListenerOptions) {
+    settings.apply(to: &options)
+    http.apply(to: &options)
+    proxyProtocol.apply(to: &options)
+  }
+}

@@ -1,0 +1,72 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// An HTTP reverse proxy in front of one origin, or of several in turn.
+struct ReverseCommand: Command {
+  static let name = "reverse"
+  static let summary = "an HTTP reverse proxy for one origin, or for several in turn"
+  static let flags: [Flag] =
+    [
+      .required("listen", "ADDR", listenSyntax),
+      .requiredList("to", "HOST:PORT", "an origin, or unix:/path; given more than once they are taken in turn"),
+    ] + ServiceSettings.flags + HTTPSettings.flags + ProxyProtocolSettings.inFlags + ProxyProtocolSettings.outFlags
+    + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
+  static let examples = [
+    "ExampleApp reverse --listen 127.0.0.1:8080 --to 127.0.0.1:3000",
+    "ExampleApp reverse --listen :80 --to 10.0.0.1:8080 --to 10.0.0.2:8080 --log json --max-connections-per-client 100",
+  ]
+
+  /// Everything that one exchange may take, a WebSocket included.
+  private static let longest = Duration.seconds(24 * 3600)
+
+  let listen: SocketAddress
+  let upstreams: [String]
+  let settings: ServiceSettings
+  let http: HTTPSettings
+  let proxyProtocol: ProxyProtocolSettings
+  let isBare: Bool
+
+  init(_ flags: ParsedFlags) throws {
+    listen = try listenAddress(flags.text("listen") ?? "", flag: "listen")
+    upstreams = flags.all("to")
+    for upstream in upstreams { try checkUpstream(upstream, flag: "to") }
+    settings = try ServiceSettings(flags)
+    http = try HTTPSettings(flags)
+    proxyProtocol = try ProxyProtocolSettings(flags, sends: true)
+    isBare = flags.has("bare")
+  }
+
+  func run() async throws -> Int32 {
+    let log = settings.makeLog()
+    let origins = RoundRobin(upstreams.map { Upstream($0, proxyProtocol: proxyProtocol.version) })
+    let proxy =
+      isBare
+      ? Proxies([
+        Listener(.http, on: listen.description, name: "reverse") {
+        } to: {
+          origins
+        }.options(apply)
+      ])
+      : Proxies([
+        Listener(.http, on: listen.description, name: "reverse") {
+          if let format = settings.log.format { AccessLog(format, to: log) }
+          UsageTracking()
+          TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+          Timeout(Self.longest)
+          Retry(attempts: 3)
+        } to: {
+          origins
+        }.options(apply)
+      ])
+    return try await serve(proxy, settings, log: log) { addresses in
+      printError("reverse listens on \(addresses[0].address), to \(upstreams.joined(separator: ", "))")
+    }
+  }
+
+  private func apply(to options: inout ListenerOptions) {
+    settings.apply(to: &options)
+    http.apply(to: &options)
+    proxyProtocol.apply(to: &options)
+  }
+}
