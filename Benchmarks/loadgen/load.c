@@ -336,8 +336,11 @@ int main(int count, char **arguments) {
   memset(out, 'm', sizeof out);
   if (mode == HTTP) {
     const char *target = count > at ? arguments[at] : "/", *field = count > at + 1 ? arguments[at + 1] : "";
-    out_length = (size_t)snprintf(out, sizeof out, "GET %s HTTP/1.1\r\nhost: 127.0.0.1:%u\r\nuser-agent: load\r\naccept: */*\r\n%s%s\r\n",
-                                  target, port, field, *field ? "\r\n" : "");
+    // In absolute form the host is that of the target.
+    char host[128];
+    if (sscanf(target, "http://%127[^/]", host) != 1) snprintf(host, sizeof host, "127.0.0.1:%u", port);
+    out_length = (size_t)snprintf(out, sizeof out, "GET %s HTTP/1.1\r\nhost: %s\r\nuser-agent: load\r\naccept: */*\r\n%s%s\r\n", target,
+                                  host, field, *field ? "\r\n" : "");
     if (out_length >= sizeof out) {
       fprintf(stderr, "load: the request is too long\n");
       return 2;

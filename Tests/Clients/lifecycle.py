@@ -296,10 +296,10 @@ def help_lists_the_commands(scope):
 
 @test
 def every_curl_line_that_the_demo_prints_works(scope):
-    busy = {8001, 9000} & (listening_ports("127.0.0.1") | listening_ports("::1"))
+    busy = {8001, 8002, 8080, 9000} & (listening_ports("127.0.0.1") | listening_ports("::1"))
     if busy:
         raise Skip(f"port {busy} is taken on this machine")
-    app = scope.app("demo", ready=[("127.0.0.1", 8001), ("::1", 8001), ("127.0.0.1", 9000), ("::1", 9000)])
+    app = scope.app("demo", ready=[("127.0.0.1", 8001), ("::1", 8001), ("127.0.0.1", 9000), ("::1", 9000), ("127.0.0.1", 8080), ("127.0.0.1", 8002)])
     need("curl")
     printed = eventually(lambda: re.findall(r"^\s*\$?\s*(curl .*)$", app.output() + "\n" + app.errors(), re.MULTILINE), "curl lines")
     for line in printed:
@@ -309,7 +309,7 @@ def every_curl_line_that_the_demo_prints_works(scope):
         else:
             assert status == 0 and output, f"{line}: status {status}: {errors}"
     assert any("socks5://fierceRabbit:secretThicket@localhost:8001" in line for line in printed), printed
-    public = {port for port in (8001, 9000) if wildcard(port)}
+    public = {port for port in (8001, 8002, 8080, 9000) if wildcard(port)}
     assert not public, f"the demo listens beyond loopback on {public}"
     app.terminate()
     assert app.wait(10) == 0, app.errors()

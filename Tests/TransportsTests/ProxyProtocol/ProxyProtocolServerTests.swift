@@ -305,6 +305,49 @@ extension Mailbox<LogLine> {
     }
   }
 
+  @Test func anHTTPClientIsKnownToo() async throws {
+    let backend = try ScriptedBackend.answering(response("hello"))
+    try await withReverseProxy(to: backend) {
+      $0.proxyProtocol = ProxyProtocolPeers(["127.0.0.1"])
+    } body: { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      // The header and two requests in one piece.
+      let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+      try client.send(String(decoding: Self.line, as: UTF8.self) + get + get)
+      #expect(try client.readResponse()?.body == "hello")
+      #expect(try client.readResponse()?.body == "hello")
+    }
+    #expect(backend.requests.map { $0.head["x-forwarded-for"] } == [["192.0.2.1"], ["192.0.2.1"]])
+  }
+
+  @Test func twoHTTPClientsNeverTravelUnderOneHeader() async throws {
+    let headers = Mailbox<String>()
+    let backend = try ScriptedBackend { session in
+      headers.put(try session.peer.read(through: "\r\n") ?? "")
+      while try session.readHead() != nil { try session.peer.send(response("hello")) }
+    }
+    try await withServer(options: { $0.workers = 1 }) {
+      Listener(.http, on: "127.0.0.1:0") {
+      } to: {
+        Upstream(backend.address.text, proxyProtocol: .v1)
+      }.options { $0.http.trustedProxies = ["127.0.0.1"] }
+    } body: { server in
+      let address = server.address()
+      try await onThread {
+        let client = try HTTPPeer.connect(address)
+        for number in 1...3 {
+          #expect(try client.get("/", "X-Forwarded-For: 192.0.2.\(number)\r\n")?.body == "hello")
+        }
+      }
+      guard case .ip(_, let port) = address else { return }
+      for number in 1...3 {
+        // The client that the trusted proxy in front named; its port is not known.
+        let header = await headers.next()
+        #expect(header == "PROXY TCP4 192.0.2.\(number) 127.0.0.1 0 \(port)\r\n")
+      }
+    }
+  }
+
   @Test func anAppThatListsNobodyDoesNotStart() {
     #expect(throws: ConfigurationError.self) {
       try Server(
