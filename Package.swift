@@ -16,6 +16,7 @@ let package = Package(
     .library(name: "PipelineTesting", targets: ["PipelineTesting"]),
     .library(name: "Middlewares", targets: ["Middlewares"]),
     .library(name: "ScryptPasswords", targets: ["ScryptPasswords"]),
+    .library(name: "JWTAuthentication", targets: ["JWTAuthentication"]),
     .library(name: "Transports", targets: ["Transports"]),
     .executable(name: "ExampleApp", targets: ["ExampleApp"]),
   ],
@@ -27,6 +28,8 @@ let package = Package(
     // scrypt and HMAC through OpenSSL: apart, so that who uses the other middlewares needs no C library.
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .target(name: "ScryptPasswords", dependencies: ["Pipeline", "Middlewares", "COpenSSL"], swiftSettings: settings),
+    // JSON Web Tokens: signatures through OpenSSL.
+    .target(name: "JWTAuthentication", dependencies: ["Pipeline", "Middlewares", "COpenSSL"], swiftSettings: settings),
     // What Glibc's module does not declare: epoll, splice, accept4, ...
     .target(name: "CShim"),
     .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
@@ -46,6 +49,10 @@ let package = Package(
     .testTarget(
       name: "ScryptPasswordsTests",
       dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "ScryptPasswords", "CMallocCount"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "JWTAuthenticationTests",
+      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "JWTAuthentication", "COpenSSL", "CMallocCount"],
       swiftSettings: settings),
     .testTarget(
       name: "TransportsTests",
