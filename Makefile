@@ -2,7 +2,7 @@
 # nothing but the Swift toolchain.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-sanitize check coverage bench format
+.PHONY: help run build test test-unit test-sanitize fuzz check coverage bench format
 
 help: ## lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test-unit: ## the tests that need no server and no root
 
 test-sanitize: ## the Swift tests under the Thread and the Address sanitizer
 	@Scripts/sanitize
+
+fuzz: ## libFuzzer on every parser of a peer's bytes, FUZZ_SECONDS each (60)
+	@Scripts/fuzz
 
 check: ## formatting, architecture, warnings as errors, unit tests
 	@Scripts/check
