@@ -18,7 +18,8 @@ import Pipeline
   var wire: [UInt8] = []
   var at = 0
   while true {
-    guard let step = try? bytes.withUnsafeBytes({ try decoder.next(UnsafeRawBufferPointer(rebasing: $0[at...])) }) else {
+    guard let step = try? bytes.withUnsafeBytes({ try decoder.next(UnsafeRawBufferPointer(rebasing: $0[at...])) })
+    else {
       Fuzzing.fail("a body is taken once, and refused then")
     }
     switch step {

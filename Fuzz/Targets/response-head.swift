@@ -19,7 +19,8 @@ private func rewrite(_ bytes: [UInt8], to method: HTTPMethod) {
   var head = HTTPResponseHead()
   var framing = ResponseFraming()
   _ = try? bytes.withUnsafeBytes { try parser.parse($0, for: method, into: &head, &framing) }
-  var outgoing = OutgoingResponse(declaredLength: framing.declaredLength, upgrades: head.status == 101 || head.status == 426)
+  var outgoing = OutgoingResponse(
+    declaredLength: framing.declaredLength, upgrades: head.status == 101 || head.status == 426)
   switch framing.body {
   case .none: break
   case .bytes(let length): outgoing.body = .length(length)

@@ -42,7 +42,8 @@ enum HeadSerializer {
   /// Appends request line, fields, `lines`, framing and the empty line.
   ///
   /// - Parameters:
-  ///   - host: for a head without a `host` field, as HTTP/1.0 clients may leave it out; HTTP/1.1 needs it.
+  ///   - host: for a head that has neither a `host` field, as HTTP/1.0 clients may leave it out, nor a host in its target;
+  ///     HTTP/1.1 needs one.
   ///   - without: fields that are left out: `lines` has them.
   ///   - lines: further field lines, checked, each with its line end.
   static func append(
@@ -52,11 +53,15 @@ enum HeadSerializer {
     wire.reserveRoom(for: head.targetBytes.count + head.fields.wireCount + lines.count + host.count + 192)
     head.method.append(to: &wire)
     wire.append(32)
-    appendTarget(of: head, outgoing, to: &wire)
+    appendTarget(of: head, outgoing, host: host, to: &wire)
     wire.append(" HTTP/1.1\r\n")
     if !host.isEmpty, !head.fields.contains("host") {
       wire.append("host: ")
-      wire.append(contentsOf: host)
+      if let authority = head.authorityRange {
+        wire.append(contentsOf: head.targetBytes[authority])
+      } else {
+        wire.append(contentsOf: host)
+      }
       wire.append("\r\n")
     }
     append(head.fields, keepsUpgrade: outgoing.upgrades, without, to: &wire)
@@ -144,12 +149,16 @@ enum HeadSerializer {
 
   // MARK: - Start lines
 
-  private static func appendTarget(of head: HTTPRequestHead, _ outgoing: OutgoingRequest, to wire: inout [UInt8]) {
+  private static func appendTarget(
+    of head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8], to wire: inout [UInt8]
+  ) {
     let target = head.targetBytes.span
     guard head.method != .connect, let authority = head.authorityRange else {
       if outgoing.isForProxy, head.method != .connect, target.count > 0, target[0] == UInt8(ascii: "/") {
         wire.append("http://")
-        head.fields.withValue(of: "host") { if let host = $0 { wire.append(copying: host) } }
+        head.fields.withValue(of: "host") { field in
+          if let field { wire.append(copying: field) } else { wire.append(contentsOf: host) }
+        }
       }
       return wire.append(copying: target)
     }

@@ -56,6 +56,14 @@ import Testing
     #expect(try rewritten("GET / HTTP/1.0\r\nHost: a\r\n\r\n", host: "o:1") == "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
   }
 
+  /// What a target says counts more than where the request is sent to (RFC 9112, 3.2.2).
+  @Test func aMissingHostIsThatOfTheTarget() throws {
+    #expect(try rewritten("GET http://b:2/c HTTP/1.0\r\n\r\n", host: "o:1") == "GET /c HTTP/1.1\r\nhost: b:2\r\n\r\n")
+    #expect(
+      try rewritten("GET /c HTTP/1.0\r\n\r\n", OutgoingRequest(isForProxy: true), host: "o:1")
+        == "GET http://o:1/c HTTP/1.1\r\nhost: o:1\r\n\r\n")
+  }
+
   @Test func whatTheConnectionNeedsIsSaid() throws {
     let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
     #expect(
