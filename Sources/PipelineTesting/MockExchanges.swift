@@ -120,6 +120,8 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
   public private(set) var responseBody: [UInt8] = []
   /// Whether a body that was written piece by piece came to its end.
   public private(set) var isBodyFinished = false
+  /// Called when a head has been written: the world may change before the body.
+  public var afterHead: () throws -> Void = {}
   private var unread: [[UInt8]]
 
   public init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?) {
@@ -148,6 +150,7 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
   public override func write(_ head: HTTPResponseHead) async throws {
     response = head
     if case .bytes(let bytes) = head.body, hasBody(head.status) { responseBody = bytes }
+    try afterHead()
   }
 
   public override func readBody(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
