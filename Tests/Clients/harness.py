@@ -190,6 +190,43 @@ class App:
                 self.process.wait()
 
 
+class Program:
+    """One process that is not ours."""
+
+    def __init__(self, argv, output):
+        self.argv, self.output_path = argv, output
+        with open(output, "ab") as out:
+            self.process = subprocess.Popen(
+                argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def output(self):
+        with open(self.output_path, errors="replace") as file:
+            return file.read()
+
+    def await_port(self, port):
+        def listening():
+            assert self.process.poll() is None, f"{self.argv[0]} ended: {self.output()[-800:]}"
+            return port in listening_ports("127.0.0.1")
+        eventually(listening, f"{self.argv[0]} listens on {port}", 20)
+
+    def kill(self):
+        # Its own session, so exactly the processes that this test started.
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    def close(self):
+        if self.process.poll() is None:
+            try:
+                os.killpg(self.process.pid, signal.SIGTERM)
+                self.process.wait(3)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
+        self.kill()
+
+
 def listening_ports(host):
     table = "/proc/net/tcp6" if ":" in host else "/proc/net/tcp"
     with open(table) as file:
@@ -232,6 +269,24 @@ class Scope:
         port = free_port(host)
         users = ["--user", user] if user else []
         return self.app("socks5", "--listen", address(host, port), *users, *options, ready=[(host, port)]), port
+
+    def reverse(self, targets, *options, host="127.0.0.1"):
+        """(app, port) of `ExampleApp reverse` to hosts and ports."""
+        port = free_port(host)
+        to = [word for target in targets for word in ("--to", address(*target))]
+        return self.app("reverse", "--listen", address(host, port), *to, *options, ready=[(host, port)]), port
+
+    def forward(self, *options, host="127.0.0.1", user=f"{USER}:{PASSWORD}"):
+        """(app, port) of `ExampleApp forward`, with one user unless `user` is None."""
+        port = free_port(host)
+        users = ["--user", user] if user else []
+        return self.app("forward", "--listen", address(host, port), *users, *options, ready=[(host, port)]), port
+
+    def program(self, argv, port, name):
+        """Another program that listens on a loopback port, stopped at the end of the test."""
+        program = self.keep(Program(argv, self.path(f"{name}-{port}.log")))
+        program.await_port(port)
+        return program
 
     def keep(self, thing):
         self.closing.append(thing)
@@ -326,6 +381,10 @@ class HTTPOrigin:
 
         class Server(http.server.ThreadingHTTPServer):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            request_queue_size = 512
+
+            def handle_error(self, request, client):
+                pass  # the other side went; what it means is the test's to say
 
         self.body = body
         self.server = Server((host, 0), Handler)
