@@ -254,6 +254,16 @@ func response(_ body: String = "", status: String = "200 OK", _ fields: String =
 extension SocketAddress {
   /// As `Upstream` takes it.
   var text: String { description }
+
+  // Each on a connection of its own.
+
+  func ask(_ request: String) throws -> RawResponse? { try HTTPPeer.connect(self).ask(request) }
+
+  func get(_ target: String = "/", _ fields: String = "") throws -> RawResponse? {
+    try HTTPPeer.connect(self).get(target, fields)
+  }
+
+  func readToEnd() throws -> String { try HTTPPeer.connect(self).readToEnd() }
 }
 
 /// A reverse proxy before `backend`, on one loop so that its pool is one.

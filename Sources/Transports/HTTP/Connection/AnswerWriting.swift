@@ -20,6 +20,7 @@ extension HTTPConnection {
       if head.status == 101 { return try await writeSwitchingHead(head) }
       answerBody = hasContent ? call.encoder(for: request.version) : .none
       appendHead(head, length: hasContent ? nil : call.framing.declaredLength)
+      isTapOpen = tap != nil
       try sendRelayed(hasContent: hasContent)
     case .bytes(let body):
       answerBody = .none
@@ -34,6 +35,7 @@ extension HTTPConnection {
     case .streamed(let length):
       answerBody = hasContent ? BodyEncoder(length: length, for: request.version) : .none
       appendHead(head, length: hasContent ? nil : length)
+      isTapOpen = tap != nil
       try transmitHead()
       try await flush()
     }
@@ -119,7 +121,7 @@ extension HTTPConnection {
     }
     try await flush()
     answer = .complete
-    tap?.finish(complete: true)
+    closeTap(complete: true)
   }
 
   // MARK: Sending
@@ -151,6 +153,7 @@ extension HTTPConnection {
       switch wire.write(base, bytes.count) {
       case .bytes(let count):
         traffic.down += UInt64(count)
+        call.lastMove = connection.now
         outbox.consume(count, on: connection.loop)
       case .wouldBlock: return
       case .end, .failed: throw Rejection(.clientGone, detail: "while it was answered")

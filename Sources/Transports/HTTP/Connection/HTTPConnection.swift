@@ -39,6 +39,8 @@ final class HTTPConnection: HTTPExchange {
   var outbox = ByteQueue()
   var answer = Answer.none
   var answerBody = BodyEncoder.none
+  /// Whether `tap` is still to be told of the end.
+  var isTapOpen = false
   /// Whether the connection may carry another request, as far as it is known.
   var keepsAlive = true
 
@@ -172,7 +174,7 @@ final class HTTPConnection: HTTPExchange {
 
   /// Tells the client why it gets nothing, as far as it can still be told.
   func refuseRequest(_ rejection: Rejection) async {
-    if rejection.kind == .clientGone || connection.isCut {
+    if rejection.kind == .clientGone {
       keepsAlive = false
       return wire.stream.abort()
     }
@@ -193,10 +195,18 @@ final class HTTPConnection: HTTPExchange {
   /// that the close ends would look whole, so that connection is reset (RFC 9112, 8).
   func cutAnswer() {
     keepsAlive = false
+    closeTap(complete: false)
     switch answerBody {
     case .close: wire.stream.abort()
     case .none, .bytes, .chunked: break
     }
+  }
+
+  /// Tells the tap, once, how the body ended.
+  func closeTap(complete: Bool) {
+    guard isTapOpen else { return }
+    isTapOpen = false
+    tap?.finish(complete: complete)
   }
 
   // MARK: The end

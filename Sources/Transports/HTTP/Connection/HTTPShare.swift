@@ -1,4 +1,3 @@
-internal import CShim
 internal import Glibc
 internal import Pipeline
 
@@ -37,15 +36,10 @@ final class HTTPShare {
   private func renewDate() {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
-    var parts = tm()
-    var seconds = time.tv_sec
-    gmtime_r(&seconds, &parts)
-    let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    let day = "\(days[Int(parts.tm_wday)]), \(two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(parts.tm_year + 1900)"
-    let hour = "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
-    date = Array("date: \(day) \(hour) GMT\r\n".utf8)
+    date.removeAll(keepingCapacity: true)
+    date.append("date: ")
+    HTTPDate.append(Int64(time.tv_sec), to: &date)
+    date.append("\r\n")
     dateHolds = loop.now + .nanoseconds(1_000_000_000 - Int64(time.tv_nsec))
   }
 

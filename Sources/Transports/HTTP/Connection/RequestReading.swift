@@ -34,6 +34,8 @@ extension HTTPConnection {
     var hasBegun = !inbox.isEmpty
     if hasBegun {
       limit = begin(limit)
+      // A long row of pipelined requests must not keep the others waiting.
+      await connection.passTurn()
       if try parseInbox() { return true }
     }
     while true {

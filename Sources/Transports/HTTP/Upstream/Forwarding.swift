@@ -34,7 +34,7 @@ extension HTTPConnection {
         }
       } catch {
         call.abort(on: connection.loop)
-        if answer == .begun { tap?.finish(complete: false) }
+        closeTap(complete: false)
         throw error
       }
       // The kept connection had been closed before the request reached anybody: once more, over a new one.
@@ -121,6 +121,8 @@ extension HTTPConnection {
   /// Runs the response phase and hands on what came with the head.
   private func commitRelayed() async throws {
     call.beginBody()
+    // Before the commit, so that a broken body that is here already is a 502 and not a cut.
+    call.part = try decode(call.part)
     try await commit { head in
       swap(&head, &call.head)
     }

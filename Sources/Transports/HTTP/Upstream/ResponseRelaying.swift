@@ -20,6 +20,12 @@ extension HTTPConnection {
 
   /// Reads and parses what is there; interim responses are handed on here.
   func stepHead(_ upstream: RelaySide, _ wants: inout Wants) throws -> HeadStep {
+    // Interim responses are not piled up for a client that does not read.
+    try pushOutbox()
+    if !outbox.isEmpty {
+      wants.client.formUnion(.writable)
+      return .blocked
+    }
     while true {
       guard upstream.mayRead else {
         wants.upstream.formUnion(.readable)
@@ -87,19 +93,20 @@ extension HTTPConnection {
   ///
   /// - Parameter hasContent: false: the client gets no body, whatever the upstream sends.
   func sendRelayed(hasContent: Bool) throws {
-    if !hasContent, !call.body.hasEnded {
+    if !hasContent {
       // An element made it an answer without a body.
       try share.head.withUnsafeBytes { try transmit($0) }
       return endRelayed()
     }
-    try relayPart(call.part, behindHead: true)
+    try relay(call.part, behindHead: true)
   }
 
   /// What came of a detached answer's body with its head.
   func dropDetached() throws {
     answerBody = .none
+    isTapOpen = tap != nil
     call.stage = .body
-    try relayPart(call.part, behindHead: false)
+    try relay(call.part, behindHead: false)
   }
 
   /// Moves what can be moved now of the response's body.
@@ -117,7 +124,7 @@ extension HTTPConnection {
       switch upstream.read(connection.loop.scratch + Self.bodyOffset, capacity) {
       case .bytes(let count):
         call.lastMove = connection.now
-        try relayPart(Self.bodyOffset..<(Self.bodyOffset + count), behindHead: false)
+        try relay(try decode(Self.bodyOffset..<(Self.bodyOffset + count)), behindHead: false)
       case .wouldBlock: return wants.upstream.formUnion(.readable)
       case .end: try upstreamEnded()
       case .failed: throw Rejection(.upstreamReset, detail: "in the middle of the response's body")
@@ -132,15 +139,20 @@ extension HTTPConnection {
       throw Rejection(.upstreamReset, detail: "the upstream closed in the middle of the response's body")
     }
     call.body.end()
-    try relayPart(Self.bodyOffset..<Self.bodyOffset, behindHead: false)
+    try relay(Self.bodyOffset..<Self.bodyOffset, behindHead: false)
   }
 
-  /// Hands on bytes of the response's body that stand in the scratch buffer, in one write with what goes before and behind.
-  private func relayPart(_ part: Range<Int>, behindHead: Bool) throws {
-    let base = connection.loop.scratch
-    let step = try call.body.decode(UnsafeMutableRawBufferPointer(start: base + part.lowerBound, count: part.count))
+  /// Finds the payload in bytes of the response's body that stand in the scratch buffer.
+  func decode(_ part: Range<Int>) throws -> Range<Int> {
+    let start = connection.loop.scratch + part.lowerBound
+    let step = try call.body.decode(UnsafeMutableRawBufferPointer(start: start, count: part.count))
     if step.consumed < part.count { call.hasExcess = true }
-    let payload = (part.lowerBound + step.payload.lowerBound)..<(part.lowerBound + step.payload.upperBound)
+    return (part.lowerBound + step.payload.lowerBound)..<(part.lowerBound + step.payload.upperBound)
+  }
+
+  /// Hands on payload that stands in the scratch buffer, in one write with what goes before and behind.
+  private func relay(_ payload: Range<Int>, behindHead: Bool) throws {
+    let base = connection.loop.scratch
     allowance.moved(down: payload.count)
     if let tap, !payload.isEmpty {
       tap.receive(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: base + payload.lowerBound, count: payload.count)))
@@ -187,7 +199,7 @@ extension HTTPConnection {
   /// The client has its answer.
   private func endRelayed() {
     call.stage = .done
-    if isDetached || answer == .begun { tap?.finish(complete: true) }
+    closeTap(complete: true)
     if answer == .begun { answer = .complete }
   }
 }

@@ -1,0 +1,121 @@
+import Glibc
+import Pipeline
+import Testing
+
+@testable import Transports
+
+/// The idle upstream connections of a loop.
+@Suite struct UpstreamPoolTests {
+  /// Sockets to one backend, on a loop of their own.
+  private struct World {
+    let engine: Engine
+    let backend: BlockingOrigin
+    var loop: Loop { engine.loops[0] }
+
+    init() throws {
+      engine = try Engine(EngineOptions(loops: 1))
+      backend = try BlockingOrigin()
+    }
+
+    /// A connected socket on the loop, and its far end.
+    func socket() async throws -> (Socket, BlockingPeer) {
+      let near = try BlockingPeer.connect(backend.address)
+      let far = try backend.accept()
+      let fd = dup(near.fd)
+      _ = fcntl(fd, F_SETFL, O_NONBLOCK)
+      let socket = await loop.run { Socket(adopting: fd, on: $0) }
+      return (try #require(socket), far)
+    }
+
+    func stop() async {
+      let engine = engine
+      try? await onThread { engine.stop() }
+    }
+  }
+
+  private let address = SocketAddress.ip(.loopbackV4, port: 80)
+  private let other = SocketAddress.ip(.loopbackV4, port: 81)
+
+  @Test func theYoungestComesFirstAndOnlyToItsAddressAndLink() async throws {
+    let world = try World()
+    let link = UpstreamLink()
+    let (a, farA) = try await world.socket()
+    let (b, farB) = try await world.socket()
+    let (c, farC) = try await world.socket()
+    let (address, other) = (address, other)
+    await world.loop.run { loop in
+      let pool = loop.http.pool
+      pool.put(a, to: address, for: link)
+      pool.put(b, to: address, for: link)
+      pool.put(c, to: other, for: link)
+      #expect(pool.take(UpstreamLink(), [address]) == nil)
+      #expect(pool.take(link, [address])?.socket === b)
+      #expect(pool.take(link, [address])?.socket === a)
+      #expect(pool.take(link, [address]) == nil)
+      #expect(pool.take(link, [address, other])?.socket === c)
+      #expect(pool.count == 0)
+    }
+    _ = (farA, farB, farC)
+    await world.stop()
+  }
+
+  @Test func theOldestGivesWayWhenTheShelfIsFull() async throws {
+    let world = try World()
+    let link = UpstreamLink(maxIdle: 2)
+    var sockets: [Socket] = []
+    var peers: [BlockingPeer] = []
+    for _ in 1...3 {
+      let (socket, far) = try await world.socket()
+      sockets.append(socket)
+      peers.append(far)
+    }
+    let (address, all) = (address, sockets)
+    await world.loop.run { loop in
+      for socket in all { loop.http.pool.put(socket, to: address, for: link) }
+      #expect(loop.http.pool.count == 2)
+      #expect(all[0].descriptor < 0)
+      #expect(loop.http.pool.take(link, [address])?.socket === all[2])
+    }
+    let first = peers[0]
+    let closed = try await onThread { try first.receive().isEmpty }
+    #expect(closed)
+    await world.stop()
+  }
+
+  @Test func aLinkThatKeepsNothingKeepsNothing() async throws {
+    let world = try World()
+    let (socket, far) = try await world.socket()
+    let address = address
+    await world.loop.run { loop in
+      loop.http.pool.put(socket, to: address, for: UpstreamLink(maxIdle: 0))
+      #expect(loop.http.pool.count == 0)
+      #expect(socket.descriptor < 0)
+    }
+    _ = far
+    await world.stop()
+  }
+
+  @Test func oneThatItsUpstreamClosesLeavesAtOnce() async throws {
+    let world = try World()
+    let link = UpstreamLink()
+    let (socket, far) = try await world.socket()
+    let address = address
+    await world.loop.run { $0.http.pool.put(socket, to: address, for: link) }
+    far.close()
+    while await world.loop.run({ $0.http.pool.count }) > 0 { await Task.yield() }
+    await world.loop.run { _ in #expect(socket.descriptor < 0) }
+    await world.stop()
+  }
+
+  @Test func oneThatIsIdleForTooLongIsClosed() async throws {
+    let world = try World()
+    let link = UpstreamLink(idleTimeout: .milliseconds(20))
+    let (socket, far) = try await world.socket()
+    let address = address
+    await world.loop.run { $0.http.pool.put(socket, to: address, for: link) }
+    let closed = try await onThread { try far.receive().isEmpty }
+    #expect(closed)
+    #expect(await world.loop.run { $0.http.pool.count } == 0)
+    await world.stop()
+  }
+}
