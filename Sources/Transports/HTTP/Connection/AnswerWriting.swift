@@ -100,7 +100,8 @@ extension HTTPConnection {
       let count = min(Self.writtenPiece, bytes.byteCount - sent)
       let payload = Self.bodyOffset..<(Self.bodyOffset + count)
       bytes.extracting(sent..<(sent + count)).withUnsafeBytes {
-        (base + payload.lowerBound).copyMemory(from: $0.baseAddress!, byteCount: count)  // Sound: `count` is at least 1.
+        // Sound: `count` is at least 1.
+        (base + payload.lowerBound).copyMemory(from: $0.baseAddress!, byteCount: count)
       }
       let framed = answerBody.frame(base, payload)
       answerBody.wrote(count)

@@ -21,7 +21,8 @@ extension HTTPConnection {
     let framed = frameUpload(payload)
     let base = connection.loop.scratch
     share.head.withUnsafeBytes {
-      (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)  // Sound: a head is not empty.
+      // Sound: a head is not empty.
+      (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)
     }
     send(UnsafeRawBufferPointer(start: base + framed.lowerBound - head, count: head + framed.count), to: upstream)
     noteUploadEnd()

@@ -167,7 +167,8 @@ extension HTTPConnection {
       let head = share.head.count
       if head <= framed.lowerBound {
         share.head.withUnsafeBytes {
-          (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)  // Sound: it is not empty.
+          // Sound: it is not empty.
+          (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)
         }
         framed = (framed.lowerBound - head)..<framed.upperBound
       } else {
@@ -180,7 +181,8 @@ extension HTTPConnection {
       let tail = share.head.count
       if tail <= Self.bodyTail {
         share.head.withUnsafeBytes {
-          (base + framed.upperBound).copyMemory(from: $0.baseAddress!, byteCount: tail)  // Sound: it is not empty.
+          // Sound: it is not empty.
+          (base + framed.upperBound).copyMemory(from: $0.baseAddress!, byteCount: tail)
         }
         framed = framed.lowerBound..<(framed.upperBound + tail)
         try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count))
