@@ -44,18 +44,20 @@ enum Park: CaseIterable, Sendable {
 /// A gate that blocks threads until it is opened.
 final class Gate: Sendable {
   private let condition = Condition()
-  private let isOpen = Atomic<Bool>(false)
+  private let opened = Atomic<Bool>(false)
+
+  var isOpen: Bool { opened.load(ordering: .sequentiallyConsistent) }
 
   func open() {
     condition.lock()
-    isOpen.store(true, ordering: .relaxed)
+    opened.store(true, ordering: .relaxed)
     condition.wakeAll()
     condition.unlock()
   }
 
   func wait() {
     condition.lock()
-    while !isOpen.load(ordering: .relaxed) { condition.wait() }
+    while !opened.load(ordering: .relaxed) { condition.wait() }
     condition.unlock()
   }
 }

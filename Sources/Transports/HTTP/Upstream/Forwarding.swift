@@ -127,6 +127,8 @@ extension HTTPConnection {
       swap(&head, &call.head)
     }
     if isDetached, case .head = call.stage { try dropDetached() }
+    // An element has put a body of its own in place of the upstream's: nobody wants what is left of that one.
+    if answer == .complete, !isDetached { call.stage = .done }
   }
 
   // MARK: Waiting
