@@ -2,7 +2,6 @@
 // What Swift's Glibc module does not declare. Glibc's clang module is built without _GNU_SOURCE, so the names that
 // it hides are declared here by hand; everything else is a static inline that the Swift optimiser can inline.
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
@@ -11,8 +10,6 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,6 +74,7 @@ static inline int shim_peer_uid(int fd, uint32_t *uid) {
 
 // Pipes and splice
 static inline int shim_pipe(int *ends) { return pipe2(ends, SOCK_NONBLOCK | SOCK_CLOEXEC); } // the same values as O_*
+extern int fcntl(int, int, ...);
 static inline int shim_set_pipe_size(int fd, int bytes) { return fcntl(fd, 1031 /* F_SETPIPE_SZ */, bytes); }
 static inline ssize_t shim_splice(int from, int to, size_t length) {
   return splice(from, NULL, to, NULL, length, 1 /* MOVE */ | 2 /* NONBLOCK */);
@@ -92,45 +90,20 @@ struct shim_file {
   uint64_t inode;
   uint64_t device;
 };
+// Defined in shim.c: whoever includes <sys/stat.h> here takes `stat` from Swift's Glibc module, and with it from every file
+// that does not import this one.
+//
 // Opens a directory to look below it; the descriptor reads nothing itself. -1 and errno.
-static inline int shim_open_directory(const uint8_t *path) {
-  return open((const char *)path, 010000000 /* O_PATH */ | O_DIRECTORY | O_CLOEXEC);
-}
+int shim_open_directory(const uint8_t *path);
 // Opens for reading what lies below a directory: no "..", no absolute path and no link leads out of it, and nothing that is
 // opened can block (a FIFO) or act (a terminal). Returns -1 and errno: ENOSYS or EPERM where the kernel or a sandbox does
 // not know openat2, EXDEV or ELOOP for what would lead out.
-static inline int shim_open_beneath(int directory, const uint8_t *path, int follows_links) {
-  struct { uint64_t flags, mode, resolve; } how = {
-      O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0, 0x08 /* BENEATH */ | 0x02 /* NO_MAGICLINKS */};
-  if (!follows_links) how.resolve |= 0x04; // NO_SYMLINKS
-  extern long syscall(long, ...);
-  return (int)syscall(437 /* openat2 */, directory, (const char *)path, &how, sizeof how);
-}
+int shim_open_beneath(int directory, const uint8_t *path, int follows_links);
 // One step of the same by hand, for one name without a slash: follows no link at all.
-static inline int shim_open_step(int directory, const uint8_t *name, int is_last) {
-  int flags = is_last ? O_RDONLY | O_NONBLOCK | O_NOCTTY : 010000000 /* O_PATH */ | O_DIRECTORY;
-  return openat(directory, (const char *)name, flags | O_NOFOLLOW | O_CLOEXEC);
-}
-static inline int shim_file_status(int fd, struct shim_file *file) {
-  struct stat status;
-  if (fstat(fd, &status) != 0) return -1;
-  file->size = (int64_t)status.st_size;
-  file->modified_seconds = (int64_t)status.st_mtim.tv_sec;
-  file->modified_nanoseconds = (int32_t)status.st_mtim.tv_nsec;
-  file->kind = S_ISREG(status.st_mode) ? SHIM_FILE_REGULAR
-      : S_ISDIR(status.st_mode)        ? SHIM_FILE_DIRECTORY
-                                       : SHIM_FILE_OTHER;
-  file->inode = (uint64_t)status.st_ino;
-  file->device = (uint64_t)status.st_dev;
-  return 0;
-}
+int shim_open_step(int directory, const uint8_t *name, int is_last);
+int shim_file_status(int fd, struct shim_file *file);
 // Reads into the part of a buffer that begins at `from`.
-static inline ssize_t shim_read_at(int fd, uint8_t *buffer, size_t from, size_t length, int64_t offset) {
-  ssize_t count;
-  do count = pread(fd, buffer + from, length, offset);
-  while (count < 0 && errno == EINTR);
-  return count;
-}
+ssize_t shim_read_at(int fd, uint8_t *buffer, size_t from, size_t length, int64_t offset);
 
 // Threads
 static inline void shim_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
