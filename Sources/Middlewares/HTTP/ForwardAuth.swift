@@ -84,7 +84,7 @@ public struct ForwardAuth: Authenticator {
       if copying.isEmpty { return try await next(pass.user) }
       return try await exchange.withEditedRequest({ head in
         for name in copying {
-          head.fields.remove(name)
+          head.fields.removeAll { name.resembles($0) }
           head.fields.add(name, from: pass.fields)
         }
       }) { try await next(pass.user) }

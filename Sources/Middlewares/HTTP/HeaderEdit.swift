@@ -43,6 +43,17 @@ public struct HeaderEdit: Sendable, CustomStringConvertible {
     if case .remove(let names) = change { names.contains { $0.isSame(as: "host") } } else { false }
   }
 
+  /// - Parameter always: what an allow-list keeps besides.
+  func applyToRequest(_ fields: inout HeaderFields, always: [HeaderName], _ exchange: HTTPExchange) {
+    switch change {
+    // `x_user` is `x-user` to some applications: who may not say one may not say the other.
+    case .set(let name, _): fields.removeAll { name.resembles($0) }
+    case .remove(let names): fields.removeAll { field in names.contains { $0.resembles(field) } }
+    case .setIfMissing, .add, .keepOnly: break
+    }
+    apply(to: &fields, always: always, exchange)
+  }
+
   func apply(to fields: inout HeaderFields, always: [HeaderName], _ exchange: HTTPExchange) {
     switch change {
     case .set(let name, let value):

@@ -10,8 +10,8 @@ public import Pipeline
 /// ```
 /// The edits of a side run in the order in which they stand; values are taken from the request as it came to this element.
 /// A value that is not known (an identity where nobody has authenticated) sets nothing, and what the client sent under that
-/// name is removed all the same, so that nobody can send it himself. Answers of our own (a 401, a cached page) are edited
-/// like an upstream's. Refuses nobody.
+/// name is removed all the same, so that nobody can send it himself; nor with `_` for `-`, which is one to many
+/// applications. Answers of our own (a 401, a cached page) are edited like an upstream's. Refuses nobody.
 ///
 /// Costs a scan of the fields an edit; a request side costs a copy of the head besides. Fixed texts cost no allocation,
 /// values from the exchange one or two.
@@ -35,7 +35,7 @@ public struct Headers: HTTPMiddleware {
   public func handle(_ exchange: HTTPExchange, next: Next) async throws -> Summary {
     if request.isEmpty { return try await next() }
     return try await exchange.withEditedRequest({ head in
-      for edit in request { edit.apply(to: &head.fields, always: Self.kept, exchange) }
+      for edit in request { edit.applyToRequest(&head.fields, always: Self.kept, exchange) }
     }) { try await next() }
   }
 

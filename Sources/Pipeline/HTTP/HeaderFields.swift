@@ -20,6 +20,17 @@ public struct HeaderName: ExpressibleByStringLiteral, Sendable, CustomStringConv
     }
   }
 
+  /// Whether these bytes are this name to an application that makes one variable of `-` and `_`, as CGI and WSGI do. Who
+  /// removes what a client may not say removes these, too.
+  public func resembles(_ bytes: borrowing Span<UInt8>) -> Bool {
+    guard bytes.count == count else { return false }
+    func folded(_ byte: UInt8) -> UInt8 { byte == UInt8(ascii: "_") ? UInt8(ascii: "-") : lowercased(byte) }
+    return literal.withUTF8Buffer { own in
+      for i in 0..<own.count where folded(bytes[i]) != folded(own[i]) { return false }
+      return true
+    }
+  }
+
   func append(to bytes: inout [UInt8]) { literal.withUTF8Buffer { bytes.append(contentsOf: $0) } }
 }
 
@@ -91,9 +102,9 @@ public struct HeaderFields: Sendable {
     begin(name)
     let start = bytes.count
     write(&bytes)
-    for i in stride(from: bytes.count - 1, through: start, by: -1)
-    where bytes[i] == 13 || bytes[i] == 10 || bytes[i] == 0 {
-      bytes.remove(at: i)
+    var i = start
+    while i < bytes.count {
+      if bytes[i] == 13 || bytes[i] == 10 || bytes[i] == 0 { bytes.remove(at: i) } else { i += 1 }
     }
     end()
   }

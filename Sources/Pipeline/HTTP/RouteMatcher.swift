@@ -15,11 +15,13 @@ struct RouteMatcher: Sendable {
   private let host: [UInt8]?
   private let coversSubdomains: Bool
   private let methods: AllowedMethods?
+  private let methodNames: String?
   private let matching: PathMatching
 
   init(_ path: String, host: String?, methods: Set<HTTPMethod>?, matching: PathMatching) {
     self.path = path
     self.methods = methods.map(AllowedMethods.init)
+    methodNames = methods?.map(\.name).sorted().joined(separator: " ")
     self.matching = matching
     coversSubdomains = host?.hasPrefix("*.") ?? false
     self.host = host.map { Array(($0.hasPrefix("*.") ? String($0.dropFirst(2)) : $0).lowercased().utf8) }
@@ -70,7 +72,7 @@ struct RouteMatcher: Sendable {
     if let host {
       out.append(Parameter("host", (coversSubdomains ? "*." : "") + String(decoding: host, as: UTF8.self)))
     }
-    if let methods { out.append(Parameter("methods", methods.names.joined(separator: " "))) }
+    if let methodNames { out.append(Parameter("methods", methodNames)) }
     return out
   }
 

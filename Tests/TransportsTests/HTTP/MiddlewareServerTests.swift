@@ -178,3 +178,71 @@ extension HTTPPeer {
     }
   }
 }
+
+/// `ForwardAuth` with a service behind real sockets.
+@Suite struct ForwardAuthServerTests {
+  @Test func aServiceDecidesOverAKeptConnection() async throws {
+    let service = try ScriptedBackend.answering { head, _ in
+      if head["cookie"] == ["s=ann"] { return response("", "Remote-User: ann\r\nRemote-Groups: ops,dev\r\n") }
+      return response(
+        "log in", status: "302 Found", "Location: https://login.example/\r\nSet-Cookie: a=1\r\nX-Private: 1\r\n")
+    }
+    let backend = try ScriptedBackend.answering(response("hello"))
+    let auth = service.address.text
+    let upstream = backend.address.text
+    try await withServer(options: { $0.workers = 1 }) {
+      Listener(.http, on: "127.0.0.1:0") {
+        ErrorPages()
+        ForwardAuth(
+          HTTPOrigin(auth), path: "/verify", user: "remote-user", roles: "remote-groups", copying: ["remote-user"])
+        Authorize(role: "ops")
+      } to: {
+        Upstream(upstream)
+      }
+    } body: { server in
+      let address = server.address()
+      try await onThread {
+        let client = try HTTPPeer.connect(address)
+        for _ in 0..<3 {
+          let refused = try client.get("/page?x", "Remote-User: admin\r\n")
+          #expect(refused?.status == 302 && refused?.body == "log in")
+          #expect(refused?.head["location"] == ["https://login.example/"] && refused?.head["x-private"] == [])
+          let passed = try client.get("/page?x", "Cookie: s=ann\r\nRemote-User: admin\r\n")
+          #expect(passed?.status == 200 && passed?.body == "hello")
+        }
+        let posted = try client.ask(
+          "POST /form HTTP/1.1\r\nHost: t\r\nCookie: s=ann\r\nContent-Length: 3\r\n\r\nabc")
+        #expect(posted?.status == 200)
+      }
+    }
+    #expect(service.connections == 1)
+    let question = try #require(service.requests.first)
+    #expect(question.head.startLine == "GET /verify HTTP/1.1" && question.head["x-forwarded-uri"] == ["/page?x"])
+    #expect(question.head["x-forwarded-for"] == ["127.0.0.1"] && question.head["remote-user"] == [])
+    #expect(backend.requests.count == 4 && backend.requests.allSatisfy { $0.head["remote-user"] == ["ann"] })
+  }
+
+  @Test func aServiceThatIsDownOrTalksNonsenseIsA503() async throws {
+    let nonsense = try ScriptedBackend.answering("HTTP/1.1 2x0 OK\r\n\r\n")
+    let long = try ScriptedBackend.answering(
+      response(String(repeating: "x", count: 10_000), status: "401 Unauthorized"))
+    let backend = try ScriptedBackend.answering(response("hello"))
+    let upstream = backend.address.text
+    for auth in ["127.0.0.1:1", nonsense.address.text, long.address.text] {
+      try await withServer(options: { $0.workers = 1 }) {
+        Listener(.http, on: "127.0.0.1:0") {
+          ForwardAuth(HTTPOrigin(auth), maxBody: 1000)
+        } to: {
+          Upstream(upstream)
+        }
+      } body: { server in
+        let address = server.address()
+        try await onThread {
+          let client = try HTTPPeer.connect(address)
+          #expect(try client.get()?.status == 503, "\(auth)")
+        }
+      }
+    }
+    #expect(backend.requests.isEmpty)
+  }
+}
