@@ -82,6 +82,7 @@ RELAYS = ["sluice", "sluice-bare", "haproxy", "nginx", "go"]
 CLOSING = ["sluice", "sluice-bare", "haproxy", "nginx", "nginx-half-close", "go"]
 SOCKS5 = ["sluice-socks5", "go-socks5", "microsocks"]
 HTTP = ["sluice-http", "sluice-http-bare", "haproxy-http", "nginx-http", "nginx-http-buffered", "go-http"]
+HTTP_MALLOCS = ["sluice-http", "sluice-http-bare", "sluice-forward"]
 FEATURES = ["sluice-bare", "sluice-nolog", "sluice", "sluice-json"]
 
 

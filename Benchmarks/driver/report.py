@@ -227,9 +227,9 @@ class Report:
         return "\n".join(self.lines).rstrip() + "\n"
 
 
-def write_between_markers(path, text):
-    """Replaces what stands between the two marker lines; everything else of the page is written by hand."""
-    begin, end = "<!-- results: begin -->", "<!-- results: end -->"
+def write_between_markers(path, text, block):
+    """Replaces what stands between the two marker lines of a block; everything else of the page is written by hand."""
+    begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
     with open(path) as file:
         page = file.read()
     head, rest = page.split(begin)

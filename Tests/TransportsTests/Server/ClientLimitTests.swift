@@ -87,6 +87,41 @@ private final class LineCollector: Sendable {
     }
   }
 
+  @Test func onEveryTransportItIsAnEndWithoutAByte() async throws {
+    try await withServer {
+      Listener(.tcp, on: "127.0.0.1:0") {
+      } to: {
+        Upstream("127.0.0.1:9")
+      }.maxConnectionsPerClient(1).handshakeTimeout(.seconds(60))
+      Listener(.socks5, on: "127.0.0.1:0") {
+      } to: {
+        Direct()
+      }.maxConnectionsPerClient(1)
+      Listener(.http, on: "127.0.0.1:0") {
+      } to: {
+        Respond(200, "hello")
+      }.maxConnectionsPerClient(1)
+    } body: { server in
+      for (name, question) in [("socks5", [5, 1, 0]), ("http", Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8))] {
+        let address = server.address(name)
+        let (first, second) = try await onThread {
+          let one = try BlockingPeer.connect(address)
+          try one.send(question)
+          let first = try one.receive()
+          let two = try BlockingPeer.connect(address)
+          let second: [UInt8]
+          do { second = try two.receive() } catch { second = [] }
+          // The one that is open goes on.
+          try one.send([0])
+          return (first, second)
+        }
+        #expect(!first.isEmpty, "\(name)")
+        #expect(second.isEmpty, "\(name)")
+      }
+      #expect(server.server.refusedConnections().map(\.perClient) == [0, 1, 1])
+    }
+  }
+
   @Test func aUnixClientIsItsUser() async throws {
     let origin = try greeter()
     try await withServer {
