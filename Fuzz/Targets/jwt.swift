@@ -20,10 +20,12 @@ import Pipeline
   let payload = String(decoding: parts.count > 1 ? parts[1] : [], as: UTF8.self)
   let token = Array(TokenMaker.hs256(payload, header: header).utf8)
   if let claims = try? verifier.verify(token, now: now) {
-    Fuzzing.expect(header.contains("HS256") || header.contains("\\u"), "a token is taken whose header names no algorithm")
+    Fuzzing.expect(
+      header.contains("HS256") || header.contains("\\u"), "a token is taken whose header names no algorithm")
     var damaged = token
     damaged[0] ^= 1
-    Fuzzing.expect((try? verifier.verify(damaged, now: now)) == nil, "a token is taken that was changed after it was signed")
+    Fuzzing.expect(
+      (try? verifier.verify(damaged, now: now)) == nil, "a token is taken that was changed after it was signed")
     if let expiresAt = claims.expiresAt, expiresAt < 1e12 {
       let late = UnixTime(seconds: 2_000_000_000_000, nanoseconds: 0)
       Fuzzing.expect((try? verifier.verify(token, now: late)) == nil, "a token is taken after it has expired")

@@ -20,6 +20,8 @@ struct ChunkedDecoder {
     case sizeBegin
     /// More digits, or what ends them.
     case size
+    /// Behind a semicolon: the name of an extension must follow.
+    case extensionBegin
     /// In extensions, which nobody here knows.
     case chunkExtension
     /// The line feed behind a size.
@@ -94,12 +96,22 @@ struct ChunkedDecoder {
         } else if octet == 13 {
           state = .sizeEnd
         } else if octet == UInt8(ascii: ";") {
-          state = .chunkExtension
+          state = .extensionBegin
           try countExtension(1)
         } else {
           throw source.malformed("a chunk size goes on with \(named(octet))")
         }
         i &+= 1
+      case .extensionBegin:
+        if octet == 32 || octet == 9 {
+          try countExtension(1)
+          i &+= 1
+        } else {
+          guard OctetSet.token.contains(octet) else {
+            throw source.malformed("a chunk extension begins with \(named(octet)): a name is needed")
+          }
+          state = .chunkExtension
+        }
       case .chunkExtension:
         let stop = octets.firstControl(i, bytes.count)
         try countExtension(stop - i)

@@ -151,6 +151,10 @@ struct FieldSection {
   private mutating func takeContentLength(_ octets: Octets, _ value: Range<Int>) throws {
     if contentLength != nil { throw source.malformed("content-length is there twice: at most one is allowed") }
     guard !value.isEmpty else { throw source.malformed("content-length is empty: decimal digits are needed") }
+    // The grammar has them, and some languages read them as octal.
+    if value.count > 1, octets[value.lowerBound] == UInt8(ascii: "0") {
+      throw source.malformed("content-length: \(quoted(octets, value)): a number without leading zeros is allowed")
+    }
     var length: UInt64 = 0
     for i in value {
       let digit = octets[i] &- UInt8(ascii: "0")

@@ -71,9 +71,9 @@ enum RequestTarget {
         guard i &+ 2 < range.upperBound, hexDigit(octets[i &+ 1]) < 16, hexDigit(octets[i &+ 2]) < 16 else {
           throw MessageSource.client.malformed("path with a % that is not followed by two hexadecimal digits")
         }
-        // Origins written in C would read a shorter path than those who decide here.
-        if octets[i &+ 1] == UInt8(ascii: "0"), octets[i &+ 2] == UInt8(ascii: "0") {
-          throw MessageSource.client.malformed("path with %00")
+        // Origins written in C would read a shorter path than those who decide here, and careless ones another line.
+        if octets[i &+ 1] == UInt8(ascii: "0"), endsText(octets[i &+ 2]) {
+          throw MessageSource.client.malformed("path with %00, %0a or %0d")
         }
         i &+= 3
       } else {
@@ -87,6 +87,12 @@ enum RequestTarget {
       }
       i &+= 1
     }
+  }
+
+  /// The second digit of NUL, line feed and carriage return.
+  private static func endsText(_ digit: UInt8) -> Bool {
+    let value = hexDigit(digit)
+    return value == 0 || value == 10 || value == 13
   }
 
   private static func `is`(_ method: Span<UInt8>, _ name: StaticString) -> Bool {

@@ -23,7 +23,7 @@ import Testing
   @Test func aRequestIsWrittenAnew() throws {
     #expect(
       try rewritten(
-        "POST /a?b HTTP/1.0\r\nHost:a\r\nX-Y:\tz \r\nContent-Length: 007\r\n\r\n", OutgoingRequest(body: .length(7)))
+        "POST /a?b HTTP/1.0\r\nHost:a\r\nX-Y:\tz \r\nContent-Length:  7\r\n\r\n", OutgoingRequest(body: .length(7)))
         == "POST /a?b HTTP/1.1\r\nHost: a\r\nX-Y: z\r\ncontent-length: 7\r\n\r\n")
     #expect(
       try rewritten(

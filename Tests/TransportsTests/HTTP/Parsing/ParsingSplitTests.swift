@@ -27,7 +27,7 @@ import Testing
   ]
 
   static let bodies = [
-    "5\r\nhello\r\n0\r\n\r\nGET /", "1;a=b\r\nx\r\n00A;\r\n0123456789\r\n0\r\nX-T:  1\r\nCookie: x\r\n\r\nrest",
+    "5\r\nhello\r\n0\r\n\r\nGET /", "1;a=b\r\nx\r\n00A; b\r\n0123456789\r\n0\r\nX-T:  1\r\nCookie: x\r\n\r\nrest",
     "5\r\nhello!\r\n", "5 \r\nhello", "2\r\nhi\r\n0\r\nHost: x\r\n\r\n", "5;a\nhello", "0\r\nA\r\n\r\n",
   ]
 

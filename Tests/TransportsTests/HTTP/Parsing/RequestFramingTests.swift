@@ -17,7 +17,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("Content-Length: 0\r\n", "0"), ("Content-Length: 5\r\n", "5"), ("CONTENT-LENGTH:\t007 \r\n", "7"),
+    ("Content-Length: 0\r\n", "0"), ("Content-Length: 5\r\n", "5"), ("CONTENT-LENGTH:\t7 \r\n", "7"),
     ("content-length: 9223372036854775807\r\n", "9223372036854775807"), ("Transfer-Encoding: chunked\r\n", "chunked"),
     ("transfer-encoding:Chunked\t\r\n", "chunked"), ("", "none"), ("X-Content-Length: 5\r\n", "none"),
     ("Content-Lengthy: 5\r\n", "none"), ("XTransfer-Encoding: chunked\r\n", "none"),
@@ -39,8 +39,10 @@ import Testing
     ("Content-Length: +5\r\n", "content-length: \"+5\": one number of decimal digits is allowed"),
     ("Content-Length: -5\r\n", "content-length: \"-5\": one number of decimal digits is allowed"),
     ("Content-Length: 5 5\r\n", "content-length: \"5 5\": one number of decimal digits is allowed"),
-    ("Content-Length: 0x5\r\n", "content-length: \"0x5\": one number of decimal digits is allowed"),
+    ("Content-Length: 0x5\r\n", "content-length: \"0x5\": a number without leading zeros is allowed"),
     ("Content-Length: 5a\r\n", "content-length: \"5a\": one number of decimal digits is allowed"),
+    ("Content-Length: 05\r\n", "content-length: \"05\": a number without leading zeros is allowed"),
+    ("Content-Length: 00\r\n", "content-length: \"00\": a number without leading zeros is allowed"),
     ("Content-Length: 5.0\r\n", "content-length: \"5.0\": one number of decimal digits is allowed"),
     ("Content-Length: 1_000\r\n", "content-length: \"1_000\": one number of decimal digits is allowed"),
     ("Content-Length: \"5\"\r\n", "content-length: \"\\x225\\x22\": one number of decimal digits is allowed"),

@@ -18,7 +18,8 @@ import Testing
 
   static let good: [Case] = [
     Case("GET /"), Case("GET //b/../c"), Case("GET /?"), Case("GET /a%20b%2Fc"), Case("GET /a:b@c;d=e,f!$&'()*+~"),
-    Case("GET /{a}|^`[]"), Case("GET /?a\\b%zz%"), Case("GET /??/"), Case("OPTIONS *"), Case("OPTIONS /"),
+    Case("GET /{a}|^`[]"), Case("GET /?a\\b%zz%0d%0a%"), Case("GET /%0b%10"), Case("GET /??/"), Case("OPTIONS *"),
+    Case("OPTIONS /"),
     Case("GET http://a/"), Case("GET HTTP://A"), Case("GET http://a?b"), Case("GET http://a:80/b"),
     Case("GET http://a:8080/", host: "a:8080"), Case("GET http://a/", host: "A:80"),
     Case("GET http://[::1]/", host: "[::1]"),
@@ -56,7 +57,9 @@ import Testing
     Case("GET /%zz", "path with a % that is not followed by two hexadecimal digits"),
     Case("GET /%4", "path with a % that is not followed by two hexadecimal digits"),
     Case("GET /%", "path with a % that is not followed by two hexadecimal digits"),
-    Case("GET /%00", "path with %00"),
+    Case("GET /%00", "path with %00, %0a or %0d"),
+    Case("GET /a%0D%0Ab", "path with %00, %0a or %0d"),
+    Case("GET /a%0a", "path with %00, %0a or %0d"),
     Case("GET /a b", "path with a space, which must be percent-encoded"),
     Case("CONNECT a", "target of CONNECT: \"a\": host:port is needed"),
     Case("CONNECT a:", "target of CONNECT: \"a:\": host:port is needed"),
