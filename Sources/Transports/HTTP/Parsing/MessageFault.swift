@@ -22,10 +22,8 @@ func quoted(_ octets: Octets, _ range: Range<Int>) -> String {
   var text = "\""
   for i in range.prefix(48) {
     let octet = octets[i]
-    if octet > 32, octet < 127, octet != UInt8(ascii: "\""), octet != UInt8(ascii: "\\") || octet == 32 {
+    if octet >= 32, octet < 127, octet != UInt8(ascii: "\""), octet != UInt8(ascii: "\\") {
       text.unicodeScalars.append(Unicode.Scalar(octet))
-    } else if octet == 32 {
-      text += " "
     } else {
       text += "\\x" + hexadecimal(octet)
     }
