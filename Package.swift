@@ -56,7 +56,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "TransportsTests",
-      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim", "CMallocCount"],
+      dependencies: [
+        "Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim", "CMallocCount", "CompilerChecks",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "ExampleAppTests",

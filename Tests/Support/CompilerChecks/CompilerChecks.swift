@@ -72,7 +72,7 @@ public struct CompilerChecks: Sendable {
         "-swift-version", "6", "-enable-upcoming-feature", "NonisolatedNonsendingByDefault",
         "-diagnostic-style", "llvm", "-I", products.appending(path: "Modules").path,
         "-module-cache-path", products.appending(path: "ModuleCache").path,
-      ] + files.map(\.path)
+      ] + Self.moduleMaps(products) + files.map(\.path)
     let pipe = Pipe()
     process.standardError = pipe
     process.standardOutput = FileHandle.nullDevice
@@ -80,6 +80,12 @@ public struct CompilerChecks: Sendable {
     let output = pipe.fileHandleForReading.readDataToEndOfFile()
     process.waitUntilExit()
     return String(decoding: output, as: UTF8.self)
+  }
+
+  /// Who imports Transports imports its C shim with it, whose module map lies beside the products.
+  private static func moduleMaps(_ products: URL) -> [String] {
+    let map = products.appending(path: "CShim.build/module.modulemap").path
+    return FileManager.default.fileExists(atPath: map) ? ["-Xcc", "-fmodule-map-file=\(map)"] : []
   }
 
   /// Where this test's own executable lies, and beside it the modules that it was built from.
