@@ -12,16 +12,19 @@ public final class UpstreamLink: Sendable {
   public let url: String
   /// Whether the upstream is a proxy itself, which wants targets in absolute form.
   public let isProxy: Bool
+  /// Whether clients choose the place themselves (a forward proxy). It is a stranger then, and is told nothing of them.
+  public let isChosenByClient: Bool
 
   public init(
     proxyProtocol: ProxyProtocolVersion? = nil, maxIdle: Int = 64, idleTimeout: Duration = .seconds(30),
     url: String = "",
-    isProxy: Bool = false
+    isProxy: Bool = false, isChosenByClient: Bool = false
   ) {
     self.proxyProtocol = proxyProtocol
     self.maxIdle = maxIdle
     self.idleTimeout = idleTimeout
     self.url = url
     self.isProxy = isProxy
+    self.isChosenByClient = isChosenByClient
   }
 }

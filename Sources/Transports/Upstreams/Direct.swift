@@ -9,7 +9,7 @@ public import Pipeline
 /// A client is refused with `forbidden`, `nameNotFound`, or what the dial ended in (`connectionRefused`, …). A raw TCP client
 /// names no destination, so an app with `Direct` on a TCP listener does not start.
 public struct Direct: Destination {
-  private let link = UpstreamLink()
+  private let link = UpstreamLink(isChosenByClient: true)
 
   public init() {}
 

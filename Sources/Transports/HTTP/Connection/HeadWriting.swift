@@ -20,7 +20,8 @@ extension HTTPConnection {
     let seen = claimedFields()
     share.lines.removeAll(keepingCapacity: true)
     forwarder.appendToRequest(
-      &share.lines, request, seen: seen, toProxy: link.isProxy, hasPrincipal: principal != nil)
+      &share.lines, request, seen: seen, toStranger: link.isChosenByClient, toProxy: link.isProxy,
+      hasPrincipal: principal != nil)
     // HTTP/1.0 clients may say no host, which HTTP/1.1 needs.
     let host = framing.hasHost ? [] : Array((destination.endpoint?.description ?? "localhost").utf8)
     HeadSerializer.append(request, outgoing, host: host, without: seen, lines: share.lines, to: &share.head)

@@ -34,7 +34,7 @@ extension HTTPConnection {
   /// CONNECT. It opens a way only to the very place that the client named, and that a destination for such clients approved: a
   /// tunnel to the origin of a reverse proxy would pass everything by that the chain looks at.
   func connect(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
-    guard let wanted = requestedDestination, wanted == destination.endpoint, !link.isProxy else {
+    guard link.isChosenByClient, requestedDestination == destination.endpoint, !link.isProxy else {
       throw Rejection(.unsupportedCommand, detail: "CONNECT to a destination that is no forward proxy")
     }
     return try await tunnel(through: try await dial(destination, over: link))

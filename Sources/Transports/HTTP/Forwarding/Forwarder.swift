@@ -7,7 +7,7 @@ internal import Pipeline
 /// - ``receive(_:)`` as soon as the head is parsed, before the chain sees it;
 /// - ``turn(of:)`` when it is to be forwarded: whether it may go on;
 /// - for each attempt, the serializer asks ``claim(_:_:)`` for every line and copies those that nobody claims; then
-///   ``appendToRequest(_:_:seen:toProxy:hasPrincipal:)`` writes the rest.
+///   ``appendToRequest(_:_:seen:toStranger:toProxy:hasPrincipal:)`` writes the rest.
 ///
 /// Allocates for the connection's first request only. Retries write the same again: the request's own fields stay as they are.
 struct Forwarder {
@@ -94,7 +94,7 @@ struct Forwarder {
 
   // MARK: A request goes on
 
-  /// Whether the line is for ``appendToRequest(_:_:seen:toProxy:hasPrincipal:)`` to write; notes that it is there.
+  /// Whether the line is for ``appendToRequest(_:_:seen:toStranger:toProxy:hasPrincipal:)`` to write; notes that it is there.
   func claim(_ name: borrowing Span<UInt8>, _ seen: inout RelayedField.Set) -> Bool {
     guard let field = RelayedField(name) else { return false }
     switch field {
@@ -114,17 +114,20 @@ struct Forwarder {
   ///
   /// - Parameters:
   ///   - seen: what was claimed of the fields.
+  ///   - toStranger: whether the client chose the next hop. What form its target has says nothing of that: a reverse proxy's
+  ///     client may use the absolute form, too, and must not come to the origin unannounced.
   ///   - toProxy: whether the next hop is a proxy.
   ///   - hasPrincipal: whether the client's credentials were used here. If so, or if no proxy follows, they end here.
   func appendToRequest(
-    _ out: inout [UInt8], _ head: HTTPRequestHead, seen: RelayedField.Set, toProxy: Bool, hasPrincipal: Bool
+    _ out: inout [UInt8], _ head: HTTPRequestHead, seen: RelayedField.Set, toStranger: Bool, toProxy: Bool,
+    hasPrincipal: Bool
   ) {
     head.fields.withWireBytes { fields in
       beginList(.via, "via: ", fields, seen, &out)
       out.append(head.version == .http10 ? "1.0 " : "1.1 ")
       out.append(contentsOf: rules.name)
       endLine(&out)
-      appendOfClient(&out, fields, seen, isForProxy: head.isForProxy)
+      appendOfClient(&out, fields, seen, toStranger: toStranger)
       if seen.contains(.maxForwards) { appendMaxForwards(&out, head, fields) }
       if seen.contains(.proxyAuthorization), toProxy, !hasPrincipal {
         copy(.proxyAuthorization, "proxy-authorization: ", fields, &out)
@@ -133,9 +136,9 @@ struct Forwarder {
   }
 
   private func appendOfClient(
-    _ out: inout [UInt8], _ fields: Span<UInt8>, _ seen: RelayedField.Set, isForProxy: Bool
+    _ out: inout [UInt8], _ fields: Span<UInt8>, _ seen: RelayedField.Set, toStranger: Bool
   ) {
-    let writes = isForProxy ? [] : rules.fields
+    let writes = toStranger ? [] : rules.fields
     if writes.contains(.forwarded) {
       beginList(.forwarded, "forwarded: ", fields, seen, &out)
       out.append("for=")

@@ -85,8 +85,13 @@ import Testing
 
   @Test func aForwardProxyTellsOriginsNothingOfItsClients() throws {
     let lines = try ForwardingBench().forwarded(
-      requestHead(.get, "http://example.com/", ["host: example.com", "x-forwarded-for: 6.6.6.6"]))
+      requestHead(.get, "http://example.com/", ["host: example.com", "x-forwarded-for: 6.6.6.6"]), toStranger: true)
     #expect(lines == ["host: example.com", "via: 1.1 sluice"])
+  }
+
+  @Test func noFormOfTheTargetHidesAReverseProxysClient() throws {
+    let lines = try ForwardingBench().forwarded(requestHead(.get, "http://example.com/", ["host: example.com"]))
+    #expect(lines.contains("x-forwarded-for: 192.0.2.7"))
   }
 
   @Test func aRetryWritesTheSameAgain() throws {

@@ -44,16 +44,17 @@ struct ForwardingBench {
 
   /// The lines that go to the origin.
   func forwarded(
-    _ head: HTTPRequestHead, toProxy: Bool = false, hasPrincipal: Bool = false
+    _ head: HTTPRequestHead, toStranger: Bool = false, toProxy: Bool = false, hasPrincipal: Bool = false
   ) throws -> [String] {
     var head = head
     var forwarder = Forwarder(ForwardingRules(options), peer: peer)
     _ = try forwarder.receive(&head)
-    return lines(of: head, by: forwarder, toProxy: toProxy, hasPrincipal: hasPrincipal)
+    return lines(of: head, by: forwarder, toStranger: toStranger, toProxy: toProxy, hasPrincipal: hasPrincipal)
   }
 
   func lines(
-    of head: HTTPRequestHead, by forwarder: Forwarder, toProxy: Bool = false, hasPrincipal: Bool = false
+    of head: HTTPRequestHead, by forwarder: Forwarder, toStranger: Bool = false, toProxy: Bool = false,
+    hasPrincipal: Bool = false
   ) -> [String] {
     var out: [UInt8] = []
     var seen = RelayedField.Set()
@@ -67,7 +68,8 @@ struct ForwardingBench {
         out.append("\r\n")
       }
     }
-    forwarder.appendToRequest(&out, head, seen: seen, toProxy: toProxy, hasPrincipal: hasPrincipal)
+    forwarder.appendToRequest(
+      &out, head, seen: seen, toStranger: toStranger, toProxy: toProxy, hasPrincipal: hasPrincipal)
     return String(decoding: out, as: UTF8.self).split(separator: "\r\n").map(String.init)
   }
 

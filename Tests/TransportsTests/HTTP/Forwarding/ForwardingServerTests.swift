@@ -81,6 +81,22 @@ import Testing
     #expect(seen["forwarded"] == [])
   }
 
+  @Test func aReverseProxysClientCannotHideBehindTheAbsoluteForm() async throws {
+    let backend = try ScriptedBackend.answering(response("hello"))
+    let place = backend.address.text
+    try await withReverseProxy(to: backend) { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      for host in ["example.com", place] {
+        #expect(try client.ask("GET http://\(host)/x HTTP/1.1\r\nHost: \(host)\r\n\r\n")?.status == 200)
+      }
+    }
+    for seen in backend.requests {
+      #expect(seen.head.startLine == "GET /x HTTP/1.1")
+      #expect(seen.head["x-forwarded-for"] == ["127.0.0.1"])
+    }
+    #expect(backend.requests.count == 2)
+  }
+
   @Test func ownAnswersNameNoWay() async throws {
     try await withServer {
       Listener(.http, on: "127.0.0.1:0") {

@@ -9,13 +9,13 @@ import Testing
 
   @Test func credentialsForTheProxyEndHere() throws {
     let kept = ["host: a", "authorization: Bearer t", "via: 1.1 sluice"]
-    #expect(try ForwardingBench().forwarded(head) == kept)
-    #expect(try ForwardingBench().forwarded(head, hasPrincipal: true) == kept)
-    #expect(try ForwardingBench().forwarded(head, toProxy: true, hasPrincipal: true) == kept)
+    #expect(try ForwardingBench().forwarded(head, toStranger: true) == kept)
+    #expect(try ForwardingBench().forwarded(head, toStranger: true, hasPrincipal: true) == kept)
+    #expect(try ForwardingBench().forwarded(head, toStranger: true, toProxy: true, hasPrincipal: true) == kept)
   }
 
   @Test func credentialsThatNobodyUsedGoToTheNextProxy() throws {
-    let lines = try ForwardingBench().forwarded(head, toProxy: true)
+    let lines = try ForwardingBench().forwarded(head, toStranger: true, toProxy: true)
     #expect(lines.contains("proxy-authorization: Basic eDp5"))
   }
 
