@@ -39,11 +39,10 @@ final class OpenFile: Sendable {
       default: .other
       }
     size = UInt64(max(0, status.size))
-    var now = timespec()
-    clock_gettime(CLOCK_REALTIME, &now)
-    lastModified = min(status.modified_seconds, Int64(now.tv_sec))
+    let now = UnixTime.systemTime.seconds
+    lastModified = min(status.modified_seconds, now)
     // RFC 9110, 8.8.2.2: a second change within the resolution of the clock would leave the time as it is.
-    let isSettled = status.modified_seconds < Int64(now.tv_sec) - 1
+    let isSettled = status.modified_seconds < now - 1
     let seconds = String(UInt64(bitPattern: status.modified_seconds), radix: 16)
     let nanoseconds = String(status.modified_nanoseconds, radix: 16)
     let identity = String(status.inode, radix: 16) + "-" + String(size, radix: 16)

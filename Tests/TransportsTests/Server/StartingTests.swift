@@ -141,7 +141,7 @@ import Testing
         Silence()
       }
     }
-    #expect(failure == "wire: the transport \"telegraph\" is not served here: use .tcp or .socks5")
+    #expect(failure == "wire: the transport \"telegraph\" is not served here: use .tcp, .socks5 or .http")
   }
 
   final class Telegraph: Exchange, TransportExchange {

@@ -1,4 +1,3 @@
-internal import Glibc
 internal import Pipeline
 
 /// What the HTTP connections of one loop share: used on the loop's thread alone, and only between two suspensions.
@@ -34,13 +33,12 @@ final class HTTPShare {
   }
 
   private func renewDate() {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
+    let time = UnixTime.systemTime
     date.removeAll(keepingCapacity: true)
     date.append("date: ")
-    HTTPDate.append(Int64(time.tv_sec), to: &date)
+    HTTPDate.append(time.seconds, to: &date)
     date.append("\r\n")
-    dateHolds = loop.now + .nanoseconds(1_000_000_000 - Int64(time.tv_nsec))
+    dateHolds = loop.now + .nanoseconds(1_000_000_000 - Int64(time.nanoseconds))
   }
 
   /// Says in the operational log why a client was sent away before any chain heard of it.

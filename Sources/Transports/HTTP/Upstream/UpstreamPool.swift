@@ -9,7 +9,8 @@ final class UpstreamPool: TimerTarget {
   /// How late an idle connection may be closed.
   private static let sweepInterval = Duration.seconds(1)
 
-  private let loop: Loop
+  // Not owned: the loop owns the pool, and closes it before it ends.
+  private unowned let loop: Loop
   private var shelves: [ObjectIdentifier: Shelf] = [:]
   private var timer = LazyTimer()
 
