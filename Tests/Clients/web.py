@@ -174,6 +174,14 @@ def curl_is_challenged_and_refused_without_the_right_password(scope):
 
 
 @test
+def nobody_sends_mail_through_the_forward_proxy(scope):
+    _, port = scope.forward()
+    for way in ([], ["-p"]):
+        _, output, errors = curl(*through(port), *way, "-o", "/dev/null", "-w", "%{http_code} %{http_connect}", "http://127.0.0.1:25/")
+        assert b"403" in output, (output, errors)
+
+
+@test
 def curl_gets_https_through_a_tunnel(scope):
     key, certificate = scope.path("key.pem"), scope.path("certificate.pem")
     status, _, errors = run(

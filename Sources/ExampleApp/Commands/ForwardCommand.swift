@@ -60,6 +60,7 @@ struct ForwardCommand: Command {
     return Listener(.http, on: listen.description, name: "forward") {
       edge(log)
       BasicAuth(table)
+      rules
       Retry(attempts: 3)
     } to: {
       Direct()
@@ -76,6 +77,7 @@ struct ForwardCommand: Command {
     return Listener(.http, on: listen.description, name: "forward") {
       edge(log)
       AnonymousAuth()
+      rules
       Retry(attempts: 3)
     } to: {
       Direct()
@@ -88,6 +90,9 @@ struct ForwardCommand: Command {
     UsageTracking()
     TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
   }
+
+  /// A tunnel to a mail server sends mail in the proxy's name (RFC 9110, 9.3.6).
+  private let rules = DestinationRules(.deny(ports: 25...25))
 
   private func apply(to options: inout ListenerOptions) {
     settings.apply(to: &options)
