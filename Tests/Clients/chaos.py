@@ -1,7 +1,7 @@
 """Load at 256 connections while backends are killed and started again: which statuses are seen, and whether any body that is
 taken for whole is not.
 
-CHAOS_SECONDS=60 makes it a minute; `make test` takes 20 seconds.
+`Tests/Clients/chaos` takes a minute, or as long as it is told; `make test` takes 20 seconds.
 """
 
 import collections
