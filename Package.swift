@@ -57,7 +57,8 @@ let package = Package(
     .testTarget(
       name: "TransportsTests",
       dependencies: [
-        "Pipeline", "PipelineTesting", "Middlewares", "Transports", "CShim", "CMallocCount", "CompilerChecks",
+        "Pipeline", "PipelineTesting", "Middlewares", "JWTAuthentication", "Transports", "CShim", "CMallocCount",
+        "CompilerChecks",
       ],
       swiftSettings: settings),
     .testTarget(

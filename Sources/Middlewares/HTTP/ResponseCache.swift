@@ -122,7 +122,8 @@ public struct ResponseCache: HTTPMiddleware {
     var status = trace.status
     if let fetch = trace.fetch?.own(of: store) {
       status = try fetch.see(&head, on: exchange)
-      if let status { store.count(status) }
+      // A refresh behind the client's back was counted when the client was served.
+      if let status, !exchange.isDetached { store.count(status) }
     }
     if settings.sendsStatus { head.fields.set("x-cache-status", (status ?? .bypass).rawValue) }
   }

@@ -58,6 +58,8 @@ struct CacheRequest {
     case 5 where bytes.reads("range", at: line.name): range = only(range, line)
     case 6 where bytes.reads("pragma", at: line.name):
       if bytes.reads("no-cache", at: line.value) { pragmaSaysNoCache = true }
+    // The client wants another protocol, and no page.
+    case 7 where bytes.reads("upgrade", at: line.name): isForOrigin = true
     case 8 where bytes.reads("if-range", at: line.name): ifRange = only(ifRange, line)
     case 8 where bytes.reads("if-match", at: line.name): isForOrigin = true
     case 13 where bytes.reads("cache-control", at: line.name): directives.read(bytes, line.value)

@@ -148,6 +148,13 @@ struct ResponseCacheRequestTests {
     #expect(await origin.get("/", [name: "\"v1,a\""]).cache == "BYPASS")
   }
 
+  @Test func aClientThatWantsAnotherProtocolPassesBy() async throws {
+    let origin = try CachedOrigin()
+    origin.answers(200, tagged)
+    _ = await origin.get()
+    #expect(await origin.get("/", ["upgrade": "websocket"]).cache == "BYPASS")
+  }
+
   // MARK: Ranges
 
   @Test(arguments: [
