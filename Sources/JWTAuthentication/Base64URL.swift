@@ -1,5 +1,5 @@
-/// base64url without padding (RFC 7515, 2), and one text for each value: another character, padding, white space, or bits
-/// that are left over and not zero are refused. Else one signature had several texts.
+/// base64url without padding (RFC 7515, 2), and one text for each value: another character, padding, white space, or
+/// bits that are left over and not zero are refused. Else one signature had several texts.
 enum Base64URL {
   static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
     guard text.count % 4 != 1 else { return nil }

@@ -42,8 +42,8 @@ struct JSONError: Error, Hashable, CustomStringConvertible {
   let description: String
 }
 
-/// Reads JSON strictly, and within bounds: what two readers could understand in two ways is refused. So no member stands
-/// twice in an object (RFC 7515, 4), no string holds half a character, and nothing follows the value.
+/// Reads JSON strictly, and within bounds: what two readers could understand in two ways is refused. So no member
+/// stands twice in an object (RFC 7515, 4), no string holds half a character, and nothing follows the value.
 struct JSONReader {
   /// Tokens nest two or three deep; the bound keeps the stack.
   private static let maxDepth = 16

@@ -6,7 +6,8 @@ struct JWKSet: Sendable {
 
   static let maxBytes = 256 << 10
   private static let maxKeys = 100
-  /// A token without a `kid` is tried with so many keys at most, so that nobody makes one request cost a hundred verifications.
+  /// A token without a `kid` is tried with so many keys at most, so that nobody makes one request cost a hundred
+  /// verifications.
   private static let maxTries = 4
 
   init(keys: [JWTKey]) {

@@ -55,8 +55,8 @@ public struct JWTUser: Identity {
 public struct JWTRequirements: Sendable {
   /// Who may have made it (`iss`). Empty: anybody who has a key.
   public var issuers: Set<String>
-  /// Whom it must be for (`aud`): one of these. Empty: a token that names an audience is refused, because it is for somebody
-  /// else (RFC 7519, 4.1.3).
+  /// Whom it must be for (`aud`): one of these. Empty: a token that names an audience is refused, because it is for
+  /// somebody else (RFC 7519, 4.1.3).
   public var audiences: Set<String>
   /// Which algorithms are taken. Whatever a token says, a key verifies its own algorithm only.
   public var algorithms: Set<JWTAlgorithm>
@@ -64,8 +64,8 @@ public struct JWTRequirements: Sendable {
   public var leeway: Duration
   /// Whether a token without `exp` is refused.
   public var expires: Bool
-  /// The `typ` that it must have, such as `at+jwt` (RFC 9068), so that a token for another purpose is none here (RFC 8725, 3.11).
-  /// `nil`: any, or none.
+  /// The `typ` that it must have, such as `at+jwt` (RFC 9068), so that a token for another purpose is none here (RFC
+  /// 8725, 3.11). `nil`: any, or none.
   public var type: String?
   /// Other claims that must be there.
   public var claims: Set<String>

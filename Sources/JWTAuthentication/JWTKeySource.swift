@@ -16,9 +16,9 @@ public struct JWTKeySource: Sendable {
   /// Keys that do not change while the program runs.
   public static func keys(_ keys: [JWTKey]) -> JWTKeySource { JWTKeySource(kind: .fixed(keys)) }
 
-  /// A JWK Set (RFC 7517) in a file: read when the app is built, which fails without it, and again when it has changed. One that
-  /// cannot be read later is reported, and the keys stay as they are. It may hold secrets (`oct`); then nobody else should be able
-  /// to read it.
+  /// A JWK Set (RFC 7517) in a file: read when the app is built, which fails without it, and again when it has
+  /// changed. One that cannot be read later is reported, and the keys stay as they are. It may hold secrets (`oct`);
+  /// then nobody else should be able to read it.
   ///
   /// - Parameter every: how often it is looked at; 1 second or more.
   public static func file(_ path: String, every: Duration = .seconds(10)) -> JWTKeySource {
@@ -27,7 +27,8 @@ public struct JWTKeySource: Sendable {
 
   /// A JWK Set that an issuer publishes. Secrets in it are not used.
   ///
-  /// It is fetched with the first request, and again by a request that finds it due; others go on with the keys that are there.
+  /// It is fetched with the first request, and again by a request that finds it due; others go on with the keys that
+  /// are there.
   ///
   /// - Parameters:
   ///   - client: sends to the issuer's host.
@@ -53,9 +54,11 @@ public struct JWTKeySource: Sendable {
 public struct KeyRefresh: Hashable, Sendable {
   /// How old a key set becomes before a request fetches it anew. 1 second or more.
   public var every: Duration
-  /// The pause after a fetch that failed, and between fetches for keys that a token names and nobody knows. 1 second or more.
+  /// The pause after a fetch that failed, and between fetches for keys that a token names and nobody knows. 1 second
+  /// or more.
   public var pause: Duration
-  /// How long keys are used without a successful fetch. After that every request is refused with 503. No less than `every`.
+  /// How long keys are used without a successful fetch. After that every request is refused with 503. No less than
+  /// `every`.
   public var staleLimit: Duration
   /// How long one fetch may take. More than zero.
   public var timeout: Duration

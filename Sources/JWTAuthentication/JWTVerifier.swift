@@ -25,7 +25,8 @@ public enum JWTProblem: Error, Hashable, CustomStringConvertible {
   }
 }
 
-/// Reads and verifies tokens (RFC 7519), without a network and without a clock of its own: any bytes in, claims or a reason out.
+/// Reads and verifies tokens (RFC 7519), without a network and without a clock of its own: any bytes in, claims or a
+/// reason out.
 public struct JWTVerifier: Sendable {
   public let requirements: JWTRequirements
   private let keys: JWKSet
@@ -48,8 +49,8 @@ public struct JWTVerifier: Sendable {
 
   /// The claims of a token that is rightly signed, in time, and for us.
   ///
-  /// - Throws: ``JWTProblem``. Nothing that the token says is acted upon before its signature is known to be right, but for
-  ///   the choice of the key.
+  /// - Throws: ``JWTProblem``. Nothing that the token says is acted upon before its signature is known to be right,
+  ///   but for the choice of the key.
   public func verify(_ token: [UInt8], now: UnixTime) throws(JWTProblem) -> JWTClaims {
     guard token.count <= requirements.maxBytes else {
       throw .malformed("it has \(token.count) bytes, and \(requirements.maxBytes) are taken")

@@ -3,8 +3,8 @@ internal import Synchronization
 
 /// The keys of one authenticator, as they are now, and the fetch that may be under way for new ones.
 ///
-/// What a request reads that is known already are two atomics. The lock is held for well under a microsecond, and never across
-/// a wait.
+/// What a request reads that is known already are two atomics. The lock is held for well under a microsecond, and
+/// never across a wait.
 final class KeyRing: Sendable {
   /// What a request that needs keys does.
   enum Step {

@@ -2,7 +2,8 @@ internal import COpenSSL
 
 /// A public key in OpenSSL's hands, bound to one algorithm: it verifies signatures of that algorithm and of no other.
 ///
-/// `@unchecked`: an EVP_PKEY is counted atomically and, once made, only read, which OpenSSL allows from several threads.
+/// `@unchecked`: an EVP_PKEY is counted atomically and, once made, only read, which OpenSSL allows from several
+/// threads.
 final class PublicKey: @unchecked Sendable {
   enum Kind: String, Sendable {
     case rsa, p256, ed25519

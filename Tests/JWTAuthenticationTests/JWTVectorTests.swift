@@ -2,7 +2,8 @@ import JWTAuthentication
 import Pipeline
 import Testing
 
-/// Tokens and keys of the RFCs. None of them has a subject, so "sub is missing" says that the signature was found right.
+/// Tokens and keys of the RFCs. None of them has a subject, so "sub is missing" says that the signature was found
+/// right.
 struct JWTVectorTests {
   private let rightlySigned = "sub is missing, or is no text of 1 to 255 bytes without control characters"
   private let payload =

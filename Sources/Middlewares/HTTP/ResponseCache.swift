@@ -8,14 +8,15 @@ public import Pipeline
 /// let pages = CacheStore(maxBytes: 256 << 20)
 /// ResponseCache(pages, staleWhileRevalidate: .seconds(30), staleIfError: .seconds(3600))
 /// ```
-/// What is stored is what the client saw of the elements below it. What stands above the cache runs on hits, too; what stands
-/// below runs only when the origin is asked. So authentication, limits, `RequestID` and CORS belong above it.
+/// What is stored is what the client saw of the elements below it. What stands above the cache runs on hits, too; what
+/// stands below runs only when the origin is asked. So authentication, limits, `RequestID` and CORS belong above it.
 ///
-/// Concurrent requests for one missing response wait for a single fetch. The client sees `age` and `x-cache-status`; the answer
-/// to `only-if-cached` without a stored response is 504. Everything else that goes wrong is the origin's answer.
+/// Concurrent requests for one missing response wait for a single fetch. The client sees `age` and `x-cache-status`;
+/// the answer to `only-if-cached` without a stored response is 504. Everything else that goes wrong is the origin's
+/// answer.
 ///
-/// A hit costs one lock and no allocation; a response that is stored costs its size in memory, and passes through the process.
-/// `Docs/ResponseCache.md` says what is stored.
+/// A hit costs one lock and no allocation; a response that is stored costs its size in memory, and passes through the
+/// process. `Docs/ResponseCache.md` says what is stored.
 public struct ResponseCache: HTTPMiddleware {
   /// What is done with a response that sets a cookie. One client's cookie never reaches another, either way.
   public struct SetCookiePolicy: Hashable, Sendable {
@@ -53,17 +54,19 @@ public struct ResponseCache: HTTPMiddleware {
   private let hasOwnStore: Bool
 
   /// - Parameters:
-  ///   - store: where responses are kept. `nil`: in a store of its own, of 64 MiB, 10,000 responses and 1 MiB each, which a
-  ///     reload carries over.
-  ///   - defaultTTL: for a 200, 203, 204, 300, 301 or 308 that says nothing of its freshness; zero: such a response is not fresh.
-  ///   - usesHeuristics: takes a tenth of the time since `last-modified`, a day at most, before `defaultTTL` (RFC 9111, 4.2.2).
-  ///   - staleWhileRevalidate: how long past its freshness a response is served while it is fetched anew, where it does not say so
-  ///     itself (RFC 5861).
+  ///   - store: where responses are kept. `nil`: in a store of its own, of 64 MiB, 10,000 responses and 1 MiB each,
+  ///     which a reload carries over.
+  ///   - defaultTTL: for a 200, 203, 204, 300, 301 or 308 that says nothing of its freshness; zero: such a response is
+  ///     not fresh.
+  ///   - usesHeuristics: takes a tenth of the time since `last-modified`, a day at most, before `defaultTTL` (RFC
+  ///     9111, 4.2.2).
+  ///   - staleWhileRevalidate: how long past its freshness a response is served while it is fetched anew, where it
+  ///     does not say so itself (RFC 5861).
   ///   - staleIfError: how long past its freshness it is served when the origin fails, where it does not say so itself.
   ///   - setCookie: what is done with a response that sets a cookie.
-  ///   - obeysClient: whether a client may ask for something fresher than what is stored (`no-cache`, `max-age`, `min-fresh`,
-  ///     `pragma`) or take something stale (`max-stale`). Off, no client can make the origin work. `no-store` and `only-if-cached`
-  ///     are obeyed either way.
+  ///   - obeysClient: whether a client may ask for something fresher than what is stored (`no-cache`, `max-age`,
+  ///     `min-fresh`, `pragma`) or take something stale (`max-stale`). Off, no client can make the origin work.
+  ///     `no-store` and `only-if-cached` are obeyed either way.
   ///   - maxWait: how long a request waits for another's fetch before it asks by itself. More than zero.
   ///   - sendsStatus: whether `x-cache-status` is sent.
   ///   - clock: for `date`, `expires` and `last-modified`.

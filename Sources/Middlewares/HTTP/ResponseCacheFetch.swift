@@ -64,8 +64,8 @@ final class CacheFetch {
 
   // MARK: - The response
 
-  /// Looks at the head of the response, stores what may be stored, and puts the stored response in its place where that is
-  /// the answer.
+  /// Looks at the head of the response, stores what may be stored, and puts the stored response in its place where
+  /// that is the answer.
   func see(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws -> CacheStatus? {
     switch purpose {
     case .changing:

@@ -85,11 +85,12 @@ struct CacheRequest {
 // MARK: - The key
 
 extension CacheRequest {
-  /// Shows the two parts of the key: the authority, and the target from its path on. `nil` where there is no key: no host,
-  /// another scheme than http, user information, a target without a path.
+  /// Shows the two parts of the key: the authority, and the target from its path on. `nil` where there is no key: no
+  /// host, another scheme than http, user information, a target without a path.
   ///
-  /// The key is what an origin sees. The authority is compared in lower case and without `:80`; nothing else is put into a
-  /// normal form: what an origin may tell apart (the order of a query, `%7E` and `~`), a cache must tell apart, too.
+  /// The key is what an origin sees. The authority is compared in lower case and without `:80`; nothing else is put
+  /// into a normal form: what an origin may tell apart (the order of a query, `%7E` and `~`), a cache must tell apart,
+  /// too.
   private func withKey<Result>(
     of head: HTTPRequestHead, _ body: (_ authority: Span<UInt8>, _ target: Span<UInt8>) -> Result
   ) -> Result? {
@@ -164,8 +165,8 @@ extension CacheRequest {
     } ?? []
   }
 
-  /// The key's hash of another target on the same host, for invalidation: an absolute URL or a path. `nil`: another host, or
-  /// nothing that can be told.
+  /// The key's hash of another target on the same host, for invalidation: an absolute URL or a path. `nil`: another
+  /// host, or nothing that can be told.
   static func hash(of location: [UInt8], besides key: [UInt8]) -> UInt64? {
     guard let slash = key.firstIndex(of: UInt8(ascii: "/")) else { return nil }
     let authority = key[..<slash]

@@ -1,7 +1,7 @@
 internal import Pipeline
 
-/// What one lock of a cache guards: some of the stored responses, in the order of their last use, and the fetches that are
-/// under way for them.
+/// What one lock of a cache guards: some of the stored responses, in the order of their last use, and the fetches that
+/// are under way for them.
 struct CacheShard: Sendable {
   private struct Slot: Sendable {
     /// `nil`: a free place.
@@ -123,7 +123,8 @@ struct CacheShard: Sendable {
       }
     case .ask(let isForced):
       guard request.mayFill else { return .pass }
-      // Another's fetch may have begun before this client asked for a new one; what is never fresh serves one client only.
+      // Another's fetch may have begun before this client asked for a new one; what is never fresh serves one client
+      // only.
       if isForced || !mayWait || !stale.freshness.isEverFresh { return .alone(stale: stale) }
       return leadOrFollow(request, head, like: stale, stale: stale)
     }
@@ -157,8 +158,8 @@ struct CacheShard: Sendable {
 
   // MARK: - Storing
 
-  /// Stores a response in place of those that the same request would have found. `epoch`: of the moment in which the fetch
-  /// began. False when it was invalidated since then.
+  /// Stores a response in place of those that the same request would have found. `epoch`: of the moment in which the
+  /// fetch began. False when it was invalidated since then.
   mutating func insert(_ response: CachedResponse, for head: HeaderFields, since began: UInt64) -> Bool {
     guard !wasInvalidated(response.hash, since: began) else { return false }
     removeEntries(response.hash) { entry in

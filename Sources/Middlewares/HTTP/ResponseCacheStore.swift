@@ -1,10 +1,11 @@
 internal import Pipeline
 internal import Synchronization
 
-/// Where a ``ResponseCache`` keeps responses: in memory, bounded by bytes and by entries; what was not used longest goes first.
+/// Where a ``ResponseCache`` keeps responses: in memory, bounded by bytes and by entries; what was not used longest
+/// goes first.
 ///
-/// Several caches may share one, in which case they must stand in front of the same origins: a response is found by the host and
-/// the target of the request alone.
+/// Several caches may share one, in which case they must stand in front of the same origins: a response is found by
+/// the host and the target of the request alone.
 ///
 /// One lock for each shard, held for well under a microsecond and never across a wait.
 public final class CacheStore: Sendable {
