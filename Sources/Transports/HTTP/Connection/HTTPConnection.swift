@@ -43,6 +43,8 @@ final class HTTPConnection: HTTPExchange {
   var isTapOpen = false
   /// Whether the connection may carry another request, as far as it is known.
   var keepsAlive = true
+  /// Where the next request would begin is not known: what the client sends belongs to one that was refused.
+  var isLost = false
 
   // MARK: The upstream
 
@@ -225,7 +227,7 @@ final class HTTPConnection: HTTPExchange {
 
   private var mayHaveUnreadBytes: Bool {
     if case .tunnel = answer { return false }
-    return !requestBody.hasEnded || wire.mayRead
+    return isLost || !requestBody.hasEnded || wire.mayRead
   }
 
   private func linger(_ socket: Socket) async {

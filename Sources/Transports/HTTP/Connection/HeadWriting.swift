@@ -16,7 +16,7 @@ extension HTTPConnection {
     // Who has been told to go on need not be told by the origin, too.
     outgoing.expectsContinue = framing.expectsContinue && !hasSentContinue
     outgoing.acceptsTrailers = framing.acceptsTrailers
-    outgoing.closes = link.maxIdle == 0 && !framing.wantsUpgrade
+    outgoing.closes = (link.maxIdle == 0 || link.proxyProtocol != nil) && !framing.wantsUpgrade
     let seen = claimedFields()
     share.lines.removeAll(keepingCapacity: true)
     forwarder.appendToRequest(

@@ -18,6 +18,7 @@ extension HTTPConnection {
       let rejection = Rejection(error)
       // What follows cannot be told from this request.
       keepsAlive = false
+      isLost = true
       if rejection.kind != .clientGone, rejection.kind != .draining { share.complain(connection, self, rejection) }
       await refuseRequest(rejection)
       return false

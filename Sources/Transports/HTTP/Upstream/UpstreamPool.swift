@@ -12,6 +12,8 @@ final class UpstreamPool: TimerTarget {
   // Not owned: the loop owns the pool, and closes it before it ends.
   private unowned let loop: Loop
   private var shelves: [ObjectIdentifier: Shelf] = [:]
+  /// The shelf that was used last: nearly always the next one, too.
+  private var recent: Shelf?
   private var timer = LazyTimer()
 
   /// The idle connections of one link.
@@ -47,7 +49,7 @@ final class UpstreamPool: TimerTarget {
 
   /// The youngest connection to one of `addresses` that is alive.
   func take(_ link: UpstreamLink, _ addresses: [SocketAddress]) -> Shelf.Idle? {
-    guard let shelf = shelves[ObjectIdentifier(link)] else { return nil }
+    guard let shelf = standingShelf(for: link) else { return nil }
     var index = shelf.idle.count
     while index > 0 {
       index -= 1
@@ -76,10 +78,18 @@ final class UpstreamPool: TimerTarget {
     timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self)
   }
 
+  private func standingShelf(for link: UpstreamLink) -> Shelf? {
+    if let recent, recent.link === link { return recent }
+    guard let shelf = shelves[ObjectIdentifier(link)] else { return nil }
+    recent = shelf
+    return shelf
+  }
+
   private func shelf(for link: UpstreamLink) -> Shelf {
-    if let shelf = shelves[ObjectIdentifier(link)] { return shelf }
+    if let shelf = standingShelf(for: link) { return shelf }
     let shelf = Shelf(link)
     shelves[ObjectIdentifier(link)] = shelf
+    recent = shelf
     return shelf
   }
 
@@ -102,6 +112,7 @@ final class UpstreamPool: TimerTarget {
         next = min(next, oldest.since + shelf.link.idleTimeout)
       } else {
         shelves[key] = nil
+        if recent === shelf { recent = nil }
       }
     }
     if next < .distantFuture { timer.ensure(by: next + Self.sweepInterval, on: loop, self) }
@@ -111,6 +122,7 @@ final class UpstreamPool: TimerTarget {
   func closeAll() {
     for shelf in shelves.values { for idle in shelf.idle { drop(idle) } }
     shelves.removeAll()
+    recent = nil
     timer.cancel(on: loop)
   }
 }
