@@ -9,7 +9,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   /// What a 401 or 407 asks for (RFC 9110, 11.6.1). Authenticators set it before they throw.
   public final var challenge = HTTPExchange.basicChallenge
   /// The status that the client was answered with; `nil` before the answer, after which it stays.
-  public final private(set) var status: Int?
+  @exclusivity(unchecked) public final private(set) var status: Int?
   /// Who sees the response body; see ``tapResponseBody(_:)``.
   public final private(set) var tap: (any BodyTap)?
 
@@ -129,7 +129,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   // MARK: Going on without the client
 
   /// Whether the client has its answer already, and what comes is for the elements on the way only.
-  public final private(set) var isDetached = false
+  @exclusivity(unchecked) public final private(set) var isDetached = false
 
   /// Answers the client now, and lets the exchange go on without it: what `next` brings is seen by the elements below and
   /// by taps, and is then dropped. So a cache serves what is stale and fetches what is fresh. The connection's next request
@@ -147,6 +147,13 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   /// - Throws: what the phase throws, with the exchange uncommitted; what the write throws, with the exchange committed;
   ///   `Rejection(.internalError)` when it has been answered already.
   public final func commit(_ fill: (inout HTTPResponseHead) throws -> Void) async throws {
+    if try prepareAnswer(fill) { try await write(head) }
+  }
+
+  /// Transport: as ``commit(_:)`` up to the write, for an answer that may be written without waiting.
+  ///
+  /// - Returns: whether ``preparedAnswer`` is to be written; not for a client that has its answer already.
+  package final func prepareAnswer(_ fill: (inout HTTPResponseHead) throws -> Void) throws -> Bool {
     // A mistake of a destination, which must not end the process.
     guard !isCommitted else { throw Rejection(.internalError, detail: "an exchange is answered once") }
     // The head is taken out while elements edit it, so that they may use the exchange meanwhile (exclusive access).
@@ -166,11 +173,15 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     tap?.begin(answer.body)
     if isDetached {
       tapReplacedBody(answer)
-      return drop(answer)
+      drop(answer)
+      return false
     }
     status = answer.status
-    try await write(answer)
+    return true
   }
+
+  /// Transport: what ``prepareAnswer(_:)`` has made.
+  package final var preparedAnswer: HTTPResponseHead { head }
 
   /// Nobody writes a detached answer, so the tap hears here of a body that is in the head.
   private func tapReplacedBody(_ answer: HTTPResponseHead) {

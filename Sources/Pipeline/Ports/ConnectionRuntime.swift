@@ -20,8 +20,9 @@ public enum LogLevel: String, Sendable, Hashable, Comparable, CaseIterable {
 /// - the client is gone for good (reset, not merely half-closed): `Rejection(.clientGone)`,
 /// - the connection is cut, by a drain or an operator: `Rejection(.draining)`.
 open class ConnectionRuntime {
+  // Unchecked as the plain numbers of `Exchange` are.
   /// Absolute. Whatever the connection waits for, it waits no longer than this.
-  public final var deadline = Instant.distantFuture
+  @exclusivity(unchecked) public final var deadline = Instant.distantFuture
 
   public init() {}
 

@@ -160,6 +160,7 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   /// Parks the task until something wakes it, at most until `limit`.
   ///
   /// - Returns: true when the awaited happened, false when `limit` passed.
+  @inline(__always)
   private func park(_ parking: Parking, on awaited: AnyObject?, until limit: Instant) async throws -> Bool {
     self.parking = parking
     self.awaited = awaited

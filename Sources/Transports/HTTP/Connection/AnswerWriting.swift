@@ -9,19 +9,12 @@ extension HTTPConnection {
   // MARK: The head
 
   func writeAnswer(_ head: HTTPResponseHead) async throws {
-    guard answer == .none else { throw Rejection(.internalError, detail: "HTTP: an answer was begun already") }
-    let hasContent = request.method != .head && head.status != 204 && head.status != 304 && head.status >= 200
-    decidePersistence(head)
-    share.head.removeAll(keepingCapacity: true)
-    answer = .begun
+    if case .relayed = head.body, !opensTunnel(head) { return try writeRelayed(head) }
+    try beginAnswer(head)
+    let hasContent = hasContent(head)
     switch head.body {
     case .relayed:
-      if request.method == .connect, 200..<300 ~= head.status { return try await writeTunnelHead(head) }
-      if head.status == 101 { return try await writeSwitchingHead(head) }
-      answerBody = hasContent ? call.encoder(for: request.version) : .none
-      appendHead(head, length: hasContent ? nil : call.framing.declaredLength)
-      isTapOpen = tap != nil
-      try sendRelayed(hasContent: hasContent)
+      if head.status == 101 { try await writeSwitchingHead(head) } else { try await writeTunnelHead(head) }
     case .bytes(let body):
       answerBody = .none
       let isDeclared = head.status != 204 && head.status != 304
@@ -39,6 +32,49 @@ extension HTTPConnection {
       try transmitHead()
       try await flush()
     }
+  }
+
+  private func opensTunnel(_ head: HTTPResponseHead) -> Bool {
+    head.status == 101 || (request.method == .connect && 200..<300 ~= head.status)
+  }
+
+  private func hasContent(_ head: HTTPResponseHead) -> Bool {
+    request.method != .head && head.status != 204 && head.status != 304 && head.status >= 200
+  }
+
+  private func beginAnswer(_ head: HTTPResponseHead) throws {
+    guard answer == .none else { throw Rejection(.internalError, detail: "HTTP: an answer was begun already") }
+    decidePersistence(head)
+    share.head.removeAll(keepingCapacity: true)
+    answer = .begun
+  }
+
+  /// Writes the head of an upstream's response, and what came with it, without waiting.
+  private func writeRelayed(_ head: HTTPResponseHead) throws {
+    try beginAnswer(head)
+    let hasContent = hasContent(head)
+    answerBody = hasContent ? call.encoder(for: request.version) : .none
+    appendHead(head, length: hasContent ? nil : call.framing.declaredLength)
+    isTapOpen = tap != nil
+    try sendRelayed(hasContent: hasContent)
+  }
+
+  /// Runs the response phase for the upstream's response, and hands on what came with its head.
+  ///
+  /// - Returns: false where an element has put a body of its own in place of the upstream's, which is still to be written.
+  func commitRelayed() throws -> Bool {
+    call.beginBody()
+    // Before the commit, so that a broken body that is here already is a 502 and not a cut.
+    call.part = try decode(call.part)
+    guard try prepareAnswer({ head in swap(&head, &call.head) }) else {
+      // The client has its answer already. What is left is for the tap, unless an element has replaced it.
+      if case .head = call.stage { try dropDetached() }
+      return true
+    }
+    let head = preparedAnswer
+    guard case .relayed = head.body, !opensTunnel(head) else { return false }
+    try writeRelayed(head)
+    return true
   }
 
   /// Whether this answer is the last one on the connection, which it has to say.

@@ -15,36 +15,38 @@ final class HTTPConnection: HTTPExchange {
   let share: HTTPShare
   let options: HTTPOptions
 
+  // Plain numbers and flags are not checked for overlapping accesses: see `Exchange`.
+
   // MARK: The request
 
   var parser: RequestHeadParser
-  var framing = RequestFraming()
+  @exclusivity(unchecked) var framing = RequestFraming()
   /// Bytes of the client that were read ahead.
   var inbox = ByteQueue()
   var requestBody: BodyDecoder
   /// Whether bytes of the request's body have been handed on, to an upstream or to an element.
-  var hasTakenBody = false
+  @exclusivity(unchecked) var hasTakenBody = false
   /// Payload bytes of the request's body so far, for `maxBody` and for the rate.
-  var bodyReceived: UInt64 = 0
+  @exclusivity(unchecked) var bodyReceived: UInt64 = 0
   /// Whether `100 (Continue)` has been sent to the client, by whomever.
-  var hasSentContinue = false
+  @exclusivity(unchecked) var hasSentContinue = false
   var pace = BodyPace()
 
   /// What heads say of the way.
-  var forwarder: Forwarder
+  let forwarder: Forwarder
 
   // MARK: The answer
 
   /// What the client has not taken yet.
   var outbox = ByteQueue()
-  var answer = Answer.none
-  var answerBody = BodyEncoder.none
+  @exclusivity(unchecked) var answer = Answer.none
+  @exclusivity(unchecked) var answerBody = BodyEncoder.none
   /// Whether `tap` is still to be told of the end.
-  var isTapOpen = false
+  @exclusivity(unchecked) var isTapOpen = false
   /// Whether the connection may carry another request, as far as it is known.
-  var keepsAlive = true
+  @exclusivity(unchecked) var keepsAlive = true
   /// Where the next request would begin is not known: what the client sends belongs to one that was refused.
-  var isLost = false
+  @exclusivity(unchecked) var isLost = false
 
   // MARK: The upstream
 
@@ -136,13 +138,15 @@ final class HTTPConnection: HTTPExchange {
       connection.exchange = self
       await serveRequest(service)
       connection.exchange = nil
-      guard keepsAlive, await drainRequestBody() else { break }
+      guard keepsAlive else { break }
+      if !requestBody.hasEnded, await !drainRequestBody() { break }
       recycle(id: share.ids.take())
     }
     await end()
   }
 
   /// Runs the chain for a request, and sees to it that it is answered exactly once.
+  @inline(__always)
   private func serveRequest(_ service: any Serving<HTTPExchange>) async {
     connection.finishedClientIsGone = !options.toleratesHalfClose
     do {

@@ -11,6 +11,7 @@ extension HTTPConnection {
 
   /// Waits for the next request. False when the connection is over: the client has left, was idle for too long, or was sent
   /// away.
+  @inline(__always)
   func receiveRequest() async -> Bool {
     do {
       return try await readHead()
@@ -25,6 +26,7 @@ extension HTTPConnection {
     }
   }
 
+  @inline(__always)
   private func readHead() async throws -> Bool {
     parser.reset()
     request.method = .get

@@ -10,7 +10,7 @@ internal import Pipeline
 ///   ``appendToRequest(_:_:seen:toStranger:toProxy:hasPrincipal:)`` writes the rest.
 ///
 /// Allocates for the connection's first request only. Retries write the same again: the request's own fields stay as they are.
-struct Forwarder {
+final class Forwarder {
   private let rules: ForwardingRules
   /// Who is at the other end: by the socket, or by the PROXY protocol.
   private let peer: ClientAddress
@@ -47,7 +47,7 @@ struct Forwarder {
   /// on unread, perhaps as the client wrote it. Neither is believed then: the fields go, and the peer is the client.
   ///
   /// - Throws: `Rejection(.loopDetected)` when the request has been here before.
-  mutating func receive(_ head: inout HTTPRequestHead) throws -> ClientAddress {
+  func receive(_ head: inout HTTPRequestHead) throws -> ClientAddress {
     let rules = rules
     let isBelieved = isBelieved
     var claims = false

@@ -14,6 +14,7 @@ extension HTTPConnection {
   /// Room behind a body for what ends it.
   static let bodyTail = 16 * 1024
 
+  @inline(__always)
   func relay(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
     if hasTakenBody {
       throw Rejection(
@@ -25,7 +26,10 @@ extension HTTPConnection {
     }
     var mayReuse = true
     while true {
-      try await open(destination, link, mayReuse: mayReuse)
+      if !mayReuse || !takeKept(destination, link) {
+        let stream = try await dial(destination, over: link)
+        call.begin(stream, over: link, to: upstreamAddress, isReused: false, now: connection.now)
+      }
       do {
         if try await exchangeMessages(destination, link) {
           if let switched { return switched }
@@ -49,21 +53,21 @@ extension HTTPConnection {
   /// while no byte of its body has been consumed.
   private var mayBeSentAgain: Bool { isIdempotent && requestBody.hasEnded }
 
-  private func open(_ destination: ApprovedDestination, _ link: UpstreamLink, mayReuse: Bool) async throws {
-    if mayReuse, link.proxyProtocol == nil {
-      while let idle = share.pool.take(link, destination.addresses) {
-        // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
-        if !mayBeSentAgain, let socket = idle.socket, !socket.isQuiet {
-          socket.close()
-          continue
-        }
-        idle.stream.waker = connection
-        upstreamAddress = idle.address
-        return call.begin(idle.stream, over: link, to: idle.address, isReused: true, now: connection.now)
+  /// Takes a connection from the pool. False when there is none.
+  private func takeKept(_ destination: ApprovedDestination, _ link: UpstreamLink) -> Bool {
+    guard link.proxyProtocol == nil else { return false }
+    while let idle = share.pool.take(link, destination.addresses) {
+      // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
+      if !mayBeSentAgain, let socket = idle.socket, !socket.isQuiet {
+        socket.close()
+        continue
       }
+      idle.stream.waker = connection
+      upstreamAddress = idle.address
+      call.begin(idle.stream, over: link, to: idle.address, isReused: true, now: connection.now)
+      return true
     }
-    let stream = try await dial(destination, over: link)
-    call.begin(stream, over: link, to: upstreamAddress, isReused: false, now: connection.now)
+    return false
   }
 
   private func finishCall(_ link: UpstreamLink) {
@@ -82,6 +86,7 @@ extension HTTPConnection {
   /// Sends the request and relays the response, both at the same time where the request has a body: a response may come early.
   ///
   /// - Returns: false when a kept connection turned out to be dead, and the request may be sent again.
+  @inline(__always)
   private func exchangeMessages(_ destination: ApprovedDestination, _ link: UpstreamLink) async throws -> Bool {
     guard let upstream = call.side else { return true }
     allowance.begin(self)
@@ -101,7 +106,10 @@ extension HTTPConnection {
           try await switchProtocol(upstream)
           return true
         case .final:
-          try await commitRelayed()
+          if try commitRelayed() { continue }
+          try await write(preparedAnswer)
+          // Nobody wants what is left of the upstream's body.
+          call.stage = .done
           continue
         }
       case .body:
@@ -118,21 +126,9 @@ extension HTTPConnection {
     }
   }
 
-  /// Runs the response phase and hands on what came with the head.
-  private func commitRelayed() async throws {
-    call.beginBody()
-    // Before the commit, so that a broken body that is here already is a 502 and not a cut.
-    call.part = try decode(call.part)
-    try await commit { head in
-      swap(&head, &call.head)
-    }
-    if isDetached, case .head = call.stage { try dropDetached() }
-    // An element has put a body of its own in place of the upstream's: nobody wants what is left of that one.
-    if answer == .complete, !isDetached { call.stage = .done }
-  }
-
   // MARK: Waiting
 
+  @inline(__always)
   private func wait(_ wants: Wants, _ upstream: RelaySide) async throws {
     let limit = limit(for: wants)
     let came: Bool

@@ -3,6 +3,8 @@ internal import Pipeline
 /// One attempt to have an upstream answer a request: its connection, and how far the response has come. What has grown is kept
 /// for the next one on the same client connection.
 final class UpstreamCall {
+  // Plain numbers and flags are not checked for overlapping accesses: see `Exchange`.
+
   enum Stage {
     /// The final head has not come.
     case head
@@ -15,31 +17,31 @@ final class UpstreamCall {
   private(set) var link: UpstreamLink?
   private(set) var address: SocketAddress?
   /// Whether the connection has carried a request before.
-  private(set) var isReused = false
-  var stage = Stage.done
+  @exclusivity(unchecked) private(set) var isReused = false
+  @exclusivity(unchecked) var stage = Stage.done
 
   /// What of the request the upstream has not taken yet.
   var outbox = ByteQueue()
-  var isUploading = false
+  @exclusivity(unchecked) var isUploading = false
   /// The upstream takes no more of the request; it may have answered all the same.
-  var refusesUpload = false
+  @exclusivity(unchecked) var refusesUpload = false
   /// When the head has to be there: counted from the end of the request.
-  var headEnds = Instant.distantFuture
+  @exclusivity(unchecked) var headEnds = Instant.distantFuture
 
   var parser: ResponseHeadParser
-  var framing = ResponseFraming()
+  @exclusivity(unchecked) var framing = ResponseFraming()
   /// The head that was parsed last.
   var head = HTTPResponseHead()
   /// A head that is not complete.
   var inbox = ByteQueue()
   /// Whether a byte of a response has come.
-  var hasAnswered = false
+  @exclusivity(unchecked) var hasAnswered = false
   /// Payload of the response that came with the head, in the loop's scratch buffer.
-  var part = 0..<0
+  @exclusivity(unchecked) var part = 0..<0
   var body: BodyDecoder
   /// More came than belongs to the response: the connection cannot be trusted any further.
-  var hasExcess = false
-  var lastMove = Instant(nanoseconds: 0)
+  @exclusivity(unchecked) var hasExcess = false
+  @exclusivity(unchecked) var lastMove = Instant(nanoseconds: 0)
 
   init(_ options: HTTPOptions) {
     parser = ResponseHeadParser(options)

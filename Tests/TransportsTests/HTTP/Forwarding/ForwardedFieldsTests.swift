@@ -75,7 +75,7 @@ import Testing
   @Test func theHostIsTheOneThatTheClientNamed() throws {
     let bench = ForwardingBench()
     var head = requestHead(["host: outer"])
-    var forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    let forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
     _ = try forwarder.receive(&head)
     head.fields.set("host", "inner")
     let lines = bench.lines(of: head, by: forwarder)
@@ -97,7 +97,7 @@ import Testing
   @Test func aRetryWritesTheSameAgain() throws {
     let bench = ForwardingBench(trusting: ["192.0.2.7"])
     var head = requestHead(["host: a", "via: 1.1 edge", "x-forwarded-for: 198.51.100.1"])
-    var forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    let forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
     _ = try forwarder.receive(&head)
     let first = bench.lines(of: head, by: forwarder)
     #expect(bench.lines(of: head, by: forwarder) == first)
@@ -105,7 +105,7 @@ import Testing
 
   @Test func theNextRequestOnTheConnectionHasItsOwnHost() throws {
     let bench = ForwardingBench()
-    var forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    let forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
     for host in ["a.example", "b", ""] {
       var head = requestHead(host.isEmpty ? [] : ["host: \(host)"])
       _ = try forwarder.receive(&head)

@@ -37,7 +37,7 @@ struct ForwardingBench {
 
   func client(of head: HTTPRequestHead) throws -> String {
     var head = head
-    var forwarder = Forwarder(ForwardingRules(options), peer: peer)
+    let forwarder = Forwarder(ForwardingRules(options), peer: peer)
     let client = try forwarder.receive(&head)
     return client.ip?.description ?? client.description
   }
@@ -47,7 +47,7 @@ struct ForwardingBench {
     _ head: HTTPRequestHead, toStranger: Bool = false, toProxy: Bool = false, hasPrincipal: Bool = false
   ) throws -> [String] {
     var head = head
-    var forwarder = Forwarder(ForwardingRules(options), peer: peer)
+    let forwarder = Forwarder(ForwardingRules(options), peer: peer)
     _ = try forwarder.receive(&head)
     return lines(of: head, by: forwarder, toStranger: toStranger, toProxy: toProxy, hasPrincipal: hasPrincipal)
   }
