@@ -36,24 +36,20 @@ package struct LogLine: Sendable {
   /// Numbers below 0 count as 0.
   package mutating func append(_ number: Int) { append(magnitude: UInt64(max(0, number)), digits: 1) }
 
-  /// Decimal, with leading zeros up to `digits`.
+  /// Decimal, with leading zeros up to `digits`, which is at most 20.
   private mutating func append(magnitude: UInt64, digits: Int) {
-    var count = 1
-    var limit: UInt64 = 10
-    while count < digits || magnitude >= limit {
-      count += 1
-      let (next, overflow) = limit.multipliedReportingOverflow(by: 10)
-      if overflow { break }
-      limit = next
-    }
-    var divisor: UInt64 = 1
-    for _ in 1..<count { divisor *= 10 }
+    // Backwards into a place of its own: divided by a constant, which costs a multiplication.
+    var text = [20 of UInt8](repeating: UInt8(ascii: "0"))
+    var start = 20
     var rest = magnitude
-    while divisor > 0 {
-      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest / divisor))
-      rest %= divisor
-      divisor /= 10
-    }
+    repeat {
+      let next = rest / 10
+      start -= 1
+      text[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest &- next &* 10)
+      rest = next
+    } while rest > 0
+    start = min(start, 20 - digits)
+    text.span.extracting(start..<20).withUnsafeBufferPointer { bytes.append(contentsOf: $0) }
   }
 
   /// Milliseconds with three decimals.
