@@ -179,4 +179,4 @@ def killed_backends_show_as_502_503_504_and_never_as_a_wrong_body(scope):
     assert not timeouts or int(timeouts.group(1)) == 0, text
     assert app.process.poll() is None, app.errors()
     # Only the kept upstream connections may be left.
-    assert app.descriptors() <= before + 3 * 64 * (os.cpu_count() or 1) + 10, (before, app.descriptors())
+    assert app.descriptors() <= before + 3 * 300 + 10, (before, app.descriptors())

@@ -4,7 +4,8 @@
 public final class UpstreamLink: Sendable {
   /// Says who the client is when a connection opens. Such a connection is never used for another client.
   public let proxyProtocol: ProxyProtocolVersion?
-  /// Idle connections that each loop keeps; 0: none.
+  /// Idle connections that each loop keeps; 0: none. 1024: as many as clients ask at once come back at once, and what has no
+  /// room is closed and dialled again. Those that are not needed go by `idleTimeout`.
   public let maxIdle: Int
   /// How long an idle connection is kept.
   public let idleTimeout: Duration
@@ -16,7 +17,7 @@ public final class UpstreamLink: Sendable {
   public let isChosenByClient: Bool
 
   public init(
-    proxyProtocol: ProxyProtocolVersion? = nil, maxIdle: Int = 64, idleTimeout: Duration = .seconds(30),
+    proxyProtocol: ProxyProtocolVersion? = nil, maxIdle: Int = 1024, idleTimeout: Duration = .seconds(30),
     url: String = "",
     isProxy: Bool = false, isChosenByClient: Bool = false
   ) {
