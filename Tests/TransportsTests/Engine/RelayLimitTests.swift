@@ -174,8 +174,9 @@ final class RecordingMeter: ByteMeter {
   @Test func everyMoveBeginsTheIdleTimeAnew() async throws {
     let origin = try BlockingOrigin()
     var options = ListenerOptions()
-    options.idleTimeout = .milliseconds(400)
-    options.lifetime = .milliseconds(1200)
+    // Long enough for a machine that runs all the other tests at the same time.
+    options.idleTimeout = .seconds(2)
+    options.lifetime = .seconds(5)
     let fixture = try await EngineFixture.tunnel(to: origin.address, options: options)
     let proxy = fixture.address
     async let served: Void = onThread {

@@ -81,14 +81,13 @@ import Testing
   }
 
   @Test func aLargeLocalBodyWaitsForItsClient() async throws {
-    let body = noise(8 << 20, seed: 11)
+    let body = noise(2 << 20, seed: 11)
     try await with(Handle { try await $0.respond(200, body: body) }) { address in
       let client = try HTTPPeer.connect(address)
       try client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
       _ = try client.readHead()
       #expect(client.received.count < body.count)
-      var count = 0
-      while count < body.count { count += max(try client.read(1 << 20).utf8.count, 1) }
+      #expect(try client.readBytes(body.count) == body)
     }
   }
 

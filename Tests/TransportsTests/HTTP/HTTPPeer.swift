@@ -83,6 +83,13 @@ final class HTTPPeer: @unchecked Sendable {
     return String(decoding: buffer[..<taken], as: UTF8.self)
   }
 
+  /// So many bytes, fewer at the end; for bodies that are large.
+  func readBytes(_ count: Int) throws -> [UInt8] {
+    let taken = min(count, buffer.count)
+    defer { buffer.removeFirst(taken) }
+    return try Array(buffer[..<taken]) + peer.receive(exactly: count - taken)
+  }
+
   /// Everything to the end.
   func readToEnd() throws -> String {
     while try receiveMore() {}
