@@ -82,7 +82,7 @@ public struct AccessLog: Middleware {
         line.nothing()
       }
       if let exchange = exchange as? HTTPExchange {
-        line.request(exchange.request, status: exchange.status ?? rejection.map(exchange.status(for:)))
+        line.request(of: exchange, status: exchange.status ?? rejection.map(exchange.status(for:)))
         line.id(exchange[RequestIDKey.self])
       }
       line.name(" attempt=", ",\"attempt\":")
@@ -154,16 +154,17 @@ private struct FieldLine: Sendable {
   }
 
   /// What was asked and answered. The query and the fields stay out: they may hold what is secret.
-  mutating func request(_ request: HTTPRequestHead, status: Int?) {
+  mutating func request(of exchange: HTTPExchange, status: Int?) {
+    // The head is borrowed where it is: a copy would count references up and down for each of its buffers.
     name(" method=", ",\"method\":")
-    text(request.method.name)
+    text(exchange.request.method.name)
     name(" host=", ",\"host\":")
     let style = style
-    request.withAuthority { authority in
+    exchange.request.withAuthority { authority in
       if let authority { bytes.append(value: authority, style: style) } else { nothing() }
     }
     name(" target=", ",\"target\":")
-    request.withTargetBeforeQuery { bytes.append(value: $0, style: style) }
+    exchange.request.withTargetBeforeQuery { bytes.append(value: $0, style: style) }
     name(" status=", ",\"status\":")
     if let status { bytes.append(status) } else { nothing() }
   }
