@@ -146,6 +146,9 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
     if sleeping.exchange(false, ordering: .sequentiallyConsistent) { poller.wake() }
   }
 
+  /// Whether other tasks are ready to run.
+  var hasReadyJobs: Bool { !jobs.isEmpty }
+
   /// Lets `work` go on after every other connection had its turn.
   func requeue(_ work: any RequeuedWork) { requeued.append(work) }
 

@@ -48,6 +48,9 @@ final class HTTPConnection: HTTPExchange {
   /// Where the next request would begin is not known: what the client sends belongs to one that was refused.
   @exclusivity(unchecked) var isLost = false
 
+  /// Whether a whole answer lies in the outbox until the others that are ready have had their turn.
+  @exclusivity(unchecked) var isHeldBack = false
+
   // MARK: The upstream
 
   let call: UpstreamCall
@@ -89,6 +92,7 @@ final class HTTPConnection: HTTPExchange {
     super.recycle(id: id)
     requestBody.beginNone()
     hasTakenBody = false
+    isHeldBack = false
     bodyReceived = 0
     hasSentContinue = false
     answer = .none
