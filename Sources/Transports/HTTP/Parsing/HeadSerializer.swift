@@ -178,7 +178,7 @@ enum HeadSerializer {
     wire.append("HTTP/1.1 ")
     wire.append(decimal: UInt64(min(max(status, 100), 999)))
     wire.append(32)
-    wire.append(reason(status))
+    wire.append(ReasonPhrase.of(status))
     wire.append("\r\n")
   }
 }

@@ -167,7 +167,7 @@ import Testing
   }
 
   @Test func everyStatusHasItsOwnReason() {
-    let reasons = (100..<600).map { HeadSerializer.reason($0).description }.filter { !$0.isEmpty }
+    let reasons = (100..<600).map { ReasonPhrase.of($0).description }.filter { !$0.isEmpty }
     #expect(Set(reasons).count == reasons.count)
     #expect(reasons.count > 50)
   }

@@ -1,6 +1,7 @@
-extension HeadSerializer {
-  /// What stands behind the status (RFC 9110, 15; RFC 6585). Nobody reads it but people.
-  static func reason(_ status: Int) -> StaticString {
+/// Reason phrases, in one place for status lines and for pages.
+package enum ReasonPhrase {
+  /// What a status is called (RFC 9110, 15; RFC 6585); "" for one that has no name. Nobody reads it but people.
+  package static func of(_ status: Int) -> StaticString {
     switch status {
     case 100: "Continue"
     case 101: "Switching Protocols"
