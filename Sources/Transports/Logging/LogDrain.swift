@@ -108,7 +108,11 @@ final class LogDrain: Sendable {
       let found = output.withLock { output in
         report(&reported, &output)
         let found = buffers.takeAll(&spare) { wroteAll = write($0, &output) && wroteAll }
-        if isLast { report(&reported, &output) }
+        if isLast {
+          report(&reported, &output)
+          // Lines were lost, and not even that could be said.
+          if buffers.dropped > reported { wroteAll = false }
+        }
         if isReopening, let error = output.reopen() { fail(error) }
         return found
       }

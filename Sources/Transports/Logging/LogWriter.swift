@@ -92,7 +92,8 @@ public final class LogWriter: LogSink {
 
   /// Writes what waits and ends the thread. Blocks the calling thread for at most `limit`: not to be called on a loop.
   ///
-  /// - Returns: `false` when the output did not take everything in time; the rest is lost.
+  /// - Returns: `false` when the output did not take everything in time, the word about dropped lines included; the rest is
+  ///   lost.
   @discardableResult public func stop(within limit: Duration) -> Bool { drain.stop(within: limit) }
 }
 
