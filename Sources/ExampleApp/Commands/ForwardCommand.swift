@@ -35,18 +35,8 @@ struct ForwardCommand: Command {
   }
 
   func run() async throws -> Int32 {
-    for warning in users.warnings { printError("warning: \(warning)") }
-    let log = settings.makeLog()
-    let listener: any Proxy =
-      if let table = users.table {
-        withUsers(table, log: log)
-      } else {
-        anonymous(log: log)
-      }
-    return try await serve(Proxies([listener]), settings, log: log) { addresses in
-      let who = users.table.map { "\($0.count) users" } ?? "anonymous"
-      printError("forward listens on \(addresses[0].address), \(who)")
-    }
+    try await serve(
+      "forward", for: users, settings, withUsers: { withUsers($0, log: $1) }, anonymous: { anonymous(log: $0) })
   }
 
   private func withUsers(_ table: UserTable, log: LogWriter) -> any Proxy {

@@ -1,3 +1,4 @@
+import Middlewares
 import Pipeline
 import Transports
 
@@ -15,4 +16,18 @@ func serve(
   }
   if log.dropped > 0 { printError("\(log.dropped) lines of the access log were dropped") }
   return 0
+}
+
+/// Serves one listener for those who log in, or for everybody where nobody is named, and says which.
+func serve(
+  _ name: String, for users: UserSettings, _ settings: ServiceSettings,
+  withUsers: (UserTable, LogWriter) -> any Proxy, anonymous: (LogWriter) -> any Proxy
+) async throws -> Int32 {
+  for warning in users.warnings { printError("warning: \(warning)") }
+  let log = settings.makeLog()
+  let listener = users.table.map { withUsers($0, log) } ?? anonymous(log)
+  return try await serve(Proxies([listener]), settings, log: log) { addresses in
+    let who = users.table.map { "\($0.count) users" } ?? "anonymous"
+    printError("\(name) listens on \(addresses[0].address), \(who)")
+  }
 }

@@ -29,20 +29,31 @@ import Testing
   }
 
   @Test func aTaskThatBlocksItsLoopIsNamed() async throws {
+    var line: LogLine?
+    // On a machine that is short of processors something innocent may be reported first, and reports are rare: then the
+    // next engine is tried. Either way there is one report to wait for.
+    for _ in 0..<5 where line?.text.hasSuffix(" ms by listener test") != true {
+      line = try await reportOfABlockedTask()
+    }
+    #expect(line?.level == .warning)
+    #expect(line?.text.hasPrefix("loop 0 is stalled for ") == true)
+    #expect(line?.text.hasSuffix(" ms by listener test") == true)
+  }
+
+  /// The first report of an engine whose only connection blocks its loop until that report has come.
+  private func reportOfABlockedTask() async throws -> LogLine? {
+    let gate = Gate()
     let fixture = try await EngineFixture { connection in
-      while try await connection.client.readByte(connection) != nil { usleep(100_000) }
+      if try await connection.client.readByte(connection) != nil { gate.wait() }
     }
     let client = try BlockingPeer.connect(fixture.address)
-    // On a machine that is short of processors, something innocent may be reported first; then the task blocks again,
-    // until reports are due once more.
-    try client.send([UInt8](repeating: 1, count: 300))
-    let line = try #require(
-      await fixture.nextLine { $0.hasSuffix(" ms by listener test") || $0.contains("listener test (") })
-    #expect(line.level == .warning)
-    #expect(line.text.hasPrefix("loop 0 is stalled for "))
+    try client.send([1])
+    let line = await fixture.nextLine { $0.hasPrefix("loop 0 is stalled") }
+    gate.open()
     client.reset()
     _ = await fixture.ended.next()
     await fixture.stop()
+    return line
   }
 }
 
