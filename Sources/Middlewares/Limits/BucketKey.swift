@@ -109,37 +109,3 @@ extension Per {
     if case .destination = kind { .destination } else { [] }
   }
 }
-
-/// A key in 128 bits: addresses as they are, anything else as a hash with a seed that is new in every process, so that
-/// nobody can aim at another one's bucket.
-struct LimitKey: Hashable, Sendable {
-  /// The lowest three bits tell the kinds apart; none is 0, so that no key equals an empty slot.
-  let high: UInt64
-  let low: UInt64
-
-  static let global = LimitKey(high: 4, low: 0)
-
-  private init(high: UInt64, low: UInt64) {
-    self.high = high
-    self.low = low
-  }
-
-  init(_ client: ClientAddress) {
-    switch client.kind {
-    case .ip(let address, _) where address.isIPv6: self.init(high: 2, low: address.words.high)
-    case .ip(let address, _): self.init(high: 1, low: address.words.low)
-    case .unix(let uid): self.init(high: 3, low: UInt64(uid))
-    }
-  }
-
-  init(hashing value: some Hashable) {
-    var first = Hasher()
-    first.combine(0 as UInt8)
-    value.hash(into: &first)
-    var second = Hasher()
-    second.combine(1 as UInt8)
-    value.hash(into: &second)
-    self.init(
-      high: UInt64(bitPattern: Int64(first.finalize())) & ~7 | 5, low: UInt64(bitPattern: Int64(second.finalize())))
-  }
-}

@@ -39,7 +39,7 @@ public struct Rate: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// What is wrong with the numbers; `nil` when nothing is.
-  var problem: String? {
+  public var problem: String? {
     let allowed = 1...1_000_000_000
     if !allowed.contains(count) { return "a rate of \(count): 1 to 1,000,000,000 tokens per period are allowed" }
     if period < .milliseconds(1) || period > Self.longest {
