@@ -80,6 +80,12 @@ public protocol LimitStore: Sendable {
   /// - Throws: ``LimitStoreError``.
   func take(_ key: LimitKey, cost: Int, rate: Rate?, now: @autoclosure () -> Instant) async throws -> LimitDecision
 
+  /// As ``take(_:cost:rate:now:)``, on behalf of an exchange: a store that has to wait for its answer waits as the exchange
+  /// does, under its deadline and no longer than its client stays.
+  ///
+  /// - Throws: ``LimitStoreError``, or what ends a wait of the exchange (see ``ConnectionRuntime``).
+  func take(_ key: LimitKey, cost: Int, rate: Rate?, for exchange: Exchange) async throws -> LimitDecision
+
   /// What ``take(_:cost:rate:now:)`` would say for a cost of 1, without taking.
   func peek(_ key: LimitKey, rate: Rate?, now: @autoclosure () -> Instant) async throws -> LimitDecision
 
@@ -95,4 +101,10 @@ public protocol LimitStore: Sendable {
 
   /// Collects idle keys, and whatever else goes on behind the calls; ends with `CancellationError`, or when the store is closed.
   func run(_ services: any BackgroundServices) async throws
+}
+
+extension LimitStore {
+  public func take(_ key: LimitKey, cost: Int, rate: Rate?, for exchange: Exchange) async throws -> LimitDecision {
+    try await take(key, cost: cost, rate: rate, now: exchange.now)
+  }
 }
