@@ -78,7 +78,6 @@ struct Gateway {
         }
         Route("/protected") {
           BasicAuth(users, realm: "protected")
-          Headers(request: .remove("authorization"))
         } to: {
           Upstream(origin)
         }

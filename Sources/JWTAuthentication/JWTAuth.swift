@@ -13,7 +13,9 @@ public import Pipeline
 /// the client speaks to a forward proxy, `proxy-authorization` is read.
 ///
 /// The client sees 401 (407 from a forward proxy) with `WWW-Authenticate: Bearer`, with `error="invalid_token"` when
-/// it sent one, whatever is wrong with it: the log says what. Without keys: 503.
+/// it sent one, whatever is wrong with it: the log says what. Without keys: 503. Two fields of credentials are a 400. The
+/// field ends here unless `forwardsCredentials` says that the upstream gets it. `Authorize(scopes:)` below asks for
+/// `scope`.
 ///
 /// The first request with a token costs one verification, on the loop: about 5 µs for HS256, 30 µs for RS256, 90 µs
 /// for ES256 and 140 µs for Ed25519. The same field again on a kept connection costs one comparison and no allocation,
@@ -29,6 +31,7 @@ public struct JWTAuth: Authenticator {
   private let challenge: String
   private let invalidToken: String
   private let realm: String
+  private let forwardsCredentials: Bool
   private(set) var ring: KeyRing
 
   /// - Parameters:
@@ -37,28 +40,37 @@ public struct JWTAuth: Authenticator {
   ///   - realm: of the challenge: printable ASCII without `"` and `\`.
   ///   - remembering: how long a kept connection remembers a verified token: 0 seconds to 1 hour. A jump of the wall
   ///     clock is noticed so much later.
+  ///   - forwardsCredentials: whether the upstream of a reverse proxy gets the field that was used here.
   ///   - clock: for `exp`, `nbf` and `iat`.
   public init(
     _ source: JWTKeySource, _ requirements: JWTRequirements = JWTRequirements(), realm: String = "proxy",
-    remembering: Duration = .seconds(300), clock: WallClock = .system
+    remembering: Duration = .seconds(300), forwardsCredentials: Bool = false, clock: WallClock = .system
   ) {
     self.source = source
     self.requirements = requirements
     self.remembering = remembering
     self.clock = clock
     self.realm = realm
+    self.forwardsCredentials = forwardsCredentials
     challenge = "Bearer realm=\"\(realm)\""
     invalidToken = challenge + ", error=\"invalid_token\""
     ring = KeyRing(source)
   }
 
   public func authenticate(_ exchange: HTTPExchange) async throws -> JWTUser {
+    exchange.challenge = challenge
+    try exchange.requireOneCredentialsField()
+    let user = try await user(of: exchange)
+    if !forwardsCredentials { exchange.withholdCredentials() }
+    return user
+  }
+
+  private func user(of exchange: HTTPExchange) async throws -> JWTUser {
     if ring.isDue(exchange.now) { _ = try await keys(exchange, unknownKey: false) }
     // Before the verification: keys that change meanwhile make what is remembered worthless.
     let version = ring.version
     if let user = remembered(by: exchange, version) { return user }
     guard let token = Self.token(of: exchange) else {
-      exchange.challenge = challenge
       throw Rejection(.credentialsRequired, detail: "the client sent no bearer token")
     }
     do {
@@ -146,7 +158,7 @@ public struct JWTAuth: Authenticator {
 extension JWTAuth {
   /// The token of the first field; `nil` without one, or with another scheme.
   private static func token(of exchange: HTTPExchange) -> [UInt8]? {
-    exchange.request.fields.withValue(of: exchange.tokenField) { value in
+    exchange.request.fields.withValue(of: exchange.credentialsField) { value in
       guard let value, value.count > 7 else { return nil }
       let scheme: StaticString = "bearer "
       let isBearer = scheme.withUTF8Buffer { name in
@@ -164,7 +176,7 @@ extension JWTAuth {
   }
 
   private func remembered(by exchange: HTTPExchange, _ version: UInt64) -> JWTUser? {
-    exchange.request.fields.withValue(of: exchange.tokenField) { field in
+    exchange.request.fields.withValue(of: exchange.credentialsField) { field in
       guard let field else { return nil }
       return exchange.rememberedIdentity(JWTUser.self, for: field, by: ring, version: version)
     }
@@ -178,15 +190,11 @@ extension JWTAuth {
       time = min(time, .nanoseconds(Int64(max(0, min(left, 3600)) * 1e9)))
     }
     let expiry = exchange.now + time
-    exchange.request.fields.withValue(of: exchange.tokenField) { field in
+    exchange.request.fields.withValue(of: exchange.credentialsField) { field in
       guard let field else { return }
       exchange.rememberIdentity(user, for: field, by: ring, version: version, until: expiry)
     }
   }
-}
-
-extension HTTPExchange {
-  fileprivate var tokenField: HeaderName { request.isForProxy ? "proxy-authorization" : "authorization" }
 }
 
 // MARK: - Component

@@ -45,6 +45,9 @@ public struct JWTUser: Identity {
   /// What the token says.
   public let claims: JWTClaims
 
+  /// What the token is good for: the words of `scope` (RFC 8693, 4.2; RFC 9068, 2.2.3).
+  public var scopes: Set<String> { claims.words("scope") }
+
   init(_ claims: JWTClaims) {
     principal = Principal(claims.subject)
     self.claims = claims

@@ -22,6 +22,7 @@ public struct PasswordAuth: Authenticator {
   public let remembering: Duration
   /// How many wrong passwords are listened to.
   public let limits: LoginLimits
+  private let forwardsCredentials: Bool
   private var desk: LoginDesk
 
   /// Creates an authenticator.
@@ -30,13 +31,19 @@ public struct PasswordAuth: Authenticator {
   ///   - users: who may log in; changes take effect with the next login.
   ///   - remembering: how long a password that was found right is not hashed again. 1 second to 1 day.
   ///   - limits: how many wrong passwords are listened to, for each user and each address.
-  public init(_ users: UserTable, remembering: Duration = .seconds(600), limits: LoginLimits = .standard) {
+  ///   - forwardsCredentials: whether the upstream of a reverse HTTP proxy gets the `authorization` field that was used
+  ///     here.
+  public init(
+    _ users: UserTable, remembering: Duration = .seconds(600), limits: LoginLimits = .standard,
+    forwardsCredentials: Bool = false
+  ) {
     precondition(
       remembering >= .seconds(1) && remembering <= .seconds(86_400),
       "remembering is \(remembering): 1 second to 1 day is allowed")
     self.users = users
     self.remembering = remembering
     self.limits = limits
+    self.forwardsCredentials = forwardsCredentials
     desk = LoginDesk()
   }
 
@@ -44,9 +51,15 @@ public struct PasswordAuth: Authenticator {
     guard let http = exchange as? HTTPExchange else { return try await logIn(exchange) }
     // Before anything else: a change that comes while the user logs in makes what is remembered worthless.
     let version = users.version
-    if let user = remembered(by: http, version) { return user }
-    let user = try await logIn(http)
-    remember(user, on: http, version)
+    try http.requireOneCredentialsField()
+    let user: AuthenticatedUser
+    if let known = remembered(by: http, version) {
+      user = known
+    } else {
+      user = try await logIn(http)
+      remember(user, on: http, version)
+    }
+    if !forwardsCredentials { http.withholdCredentials() }
     return user
   }
 

@@ -8,9 +8,9 @@ public import Pipeline
 /// ```
 /// What the client sees: 401 with `www-authenticate: Basic realm="staff", charset="UTF-8"` when it sends no credentials, or
 /// wrong ones; 407 with `proxy-authenticate` where it speaks to a forward proxy; 429 with `retry-after` after too many
-/// failures; 400 for a field that is no Basic credentials. The same field on the same connection costs neither a digest nor
-/// an allocation while no user was changed. The field goes on to the upstream; `Headers(request: .remove("authorization"))`
-/// below keeps it here.
+/// failures; 400 for a field that is no Basic credentials, and for two of them. The same field on the same connection costs
+/// neither a digest nor an allocation while no user was changed. The field ends here unless `forwardsCredentials` says that
+/// the upstream gets it.
 public struct BasicAuth: Authenticator {
   public typealias Carrier = HTTPExchange
 
@@ -23,11 +23,13 @@ public struct BasicAuth: Authenticator {
   ///   - realm: what the browser shows, and what it keeps passwords apart by: printable ASCII.
   ///   - remembering: how long a password that was found right is not hashed again. 1 second to 1 day.
   ///   - limits: how many wrong passwords are listened to.
+  ///   - forwardsCredentials: whether the upstream of a reverse proxy gets the field that was used here.
   public init(
     _ users: UserTable, realm: String = "proxy", remembering: Duration = .seconds(600),
-    limits: LoginLimits = .standard
+    limits: LoginLimits = .standard, forwardsCredentials: Bool = false
   ) {
-    passwords = PasswordAuth(users, remembering: remembering, limits: limits)
+    passwords = PasswordAuth(
+      users, remembering: remembering, limits: limits, forwardsCredentials: forwardsCredentials)
     self.realm = realm
     challenge = "Basic realm=\(quoted(realm)), charset=\"UTF-8\""
   }

@@ -12,8 +12,8 @@ public import Pipeline
 ///
 /// Tokens are digested and only digests are kept and compared. A store is asked once for a token, however many requests
 /// come with it at that time, and its answer is remembered for a while, or until its version changes. The same field on the
-/// same connection costs neither a digest nor an allocation. The field goes on to the upstream;
-/// `Headers(request: .remove("authorization"))` below keeps it here.
+/// same connection costs neither a digest nor an allocation. The field ends here unless `forwardsCredentials` says that the
+/// upstream gets it; two of them are a 400. What a token is good for are its roles: `Authorize(scopes:)` below asks for them.
 public struct BearerAuth: Authenticator {
   public typealias Carrier = HTTPExchange
 
@@ -28,6 +28,7 @@ public struct BearerAuth: Authenticator {
   private let invalid: String
   private let remembering: Duration
   private let limits: LoginLimits
+  private let forwardsCredentials: Bool
   private let clock: WallClock
   private var memory: TokenMemory
 
@@ -35,11 +36,13 @@ public struct BearerAuth: Authenticator {
   ///   - tokens: which tokens may be used; changes take effect with the next request.
   ///   - realm: printable ASCII.
   ///   - limits: how many unknown tokens are listened to.
+  ///   - forwardsCredentials: whether the upstream of a reverse proxy gets the field that was used here.
   ///   - clock: what tokens expire by.
   public init(
-    _ tokens: TokenTable, realm: String = "proxy", limits: LoginLimits = .standard, clock: WallClock = .system
+    _ tokens: TokenTable, realm: String = "proxy", limits: LoginLimits = .standard, forwardsCredentials: Bool = false,
+    clock: WallClock = .system
   ) {
-    self.init(.table(tokens), realm, .seconds(3600), limits, clock)
+    self.init(.table(tokens), realm, .seconds(3600), limits, forwardsCredentials, clock)
   }
 
   /// - Parameters:
@@ -48,21 +51,24 @@ public struct BearerAuth: Authenticator {
   ///   - remembering: how long the store's answer holds, and so how long a token may outlive its revocation where the
   ///     store's version does not tell. 1 second to 1 hour.
   ///   - limits: how many unknown tokens are listened to.
+  ///   - forwardsCredentials: whether the upstream of a reverse proxy gets the field that was used here.
   ///   - clock: what tokens expire by.
   public init(
     store: any TokenStore, realm: String = "proxy", remembering: Duration = .seconds(60),
-    limits: LoginLimits = .standard, clock: WallClock = .system
+    limits: LoginLimits = .standard, forwardsCredentials: Bool = false, clock: WallClock = .system
   ) {
-    self.init(.store(store), realm, remembering, limits, clock)
+    self.init(.store(store), realm, remembering, limits, forwardsCredentials, clock)
   }
 
   private init(
-    _ source: Source, _ realm: String, _ remembering: Duration, _ limits: LoginLimits, _ clock: WallClock
+    _ source: Source, _ realm: String, _ remembering: Duration, _ limits: LoginLimits, _ forwardsCredentials: Bool,
+    _ clock: WallClock
   ) {
     self.source = source
     self.realm = realm
     self.remembering = remembering
     self.limits = limits
+    self.forwardsCredentials = forwardsCredentials
     self.clock = clock
     challenge = "Bearer realm=\(quoted(realm))"
     invalid = challenge + ", error=\"invalid_token\""
@@ -71,6 +77,13 @@ public struct BearerAuth: Authenticator {
 
   public func authenticate(_ exchange: HTTPExchange) async throws -> AuthenticatedUser {
     exchange.challenge = challenge
+    try exchange.requireOneCredentialsField()
+    let user = try await user(of: exchange)
+    if !forwardsCredentials { exchange.withholdCredentials() }
+    return user
+  }
+
+  private func user(of exchange: HTTPExchange) async throws -> AuthenticatedUser {
     // Before anything else: a revocation that comes meanwhile makes what is remembered worthless.
     let version = version
     if let user = remembered(by: exchange, version) { return user }
@@ -244,9 +257,4 @@ extension BearerAuth {
       memory.desk.forgetOld(limits, now: services.now)
     }
   }
-}
-
-extension HTTPExchange {
-  /// Where ``credentials()`` looks.
-  var credentialsField: HeaderName { request.isForProxy ? "proxy-authorization" : "authorization" }
 }

@@ -114,8 +114,7 @@ public struct ForwardAuth: Authenticator {
     var fields = HeaderFields()
     for name in sending { fields.add(name, from: request.fields) }
     fields.set("x-forwarded-method", request.method.name)
-    // Listeners have no TLS of their own.
-    fields.set("x-forwarded-proto", "http")
+    fields.set("x-forwarded-proto", exchange.scheme)
     fields.set("x-forwarded-host", request.host ?? "")
     fields.set("x-forwarded-uri", request.path + (request.query.map { "?" + $0 } ?? ""))
     switch exchange.client.kind {
@@ -146,6 +145,15 @@ public struct ForwardAuth: Authenticator {
           .overloaded, source: .upstream, detail: "\(client.description) could not be asked: \(rejection)",
           cause: rejection)
       }
+    } catch let error as CancellationError {
+      throw error
+    } catch let exceeded as DeadlineExceeded {
+      // One of those around it: it is not the service that is late.
+      throw exceeded
+    } catch {
+      // A client of somebody else's may throw what it likes. To whom asks, it is a service that did not answer.
+      throw Rejection(
+        .overloaded, source: .upstream, detail: "\(client.description) could not be asked: \(error)", cause: error)
     }
   }
 

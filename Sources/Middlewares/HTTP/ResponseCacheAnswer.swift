@@ -112,6 +112,7 @@ struct CacheAnswer {
   /// Makes the head; the fields that were there are gone.
   func fill(_ head: inout HTTPResponseHead, now: Instant) {
     head.origin = .local
+    head.receivedVersion = cached.version
     head.fields.removeAll()
     switch form {
     case .whole:

@@ -114,6 +114,8 @@ final class CachedResponse: Sendable {
   let hash: UInt64
   let vary: [VaryField]
   let status: Int
+  /// That its origin spoke; `nil` for what an element below made.
+  let version: HTTPVersion?
   /// The field lines as they go on the wire.
   let lines: [UInt8]
   /// Those that belong to a 304 (RFC 9110, 15.4.5).
@@ -129,13 +131,14 @@ final class CachedResponse: Sendable {
   let modifiedAt: Int64?
 
   init(
-    key: [UInt8], hash: UInt64, vary: [VaryField], status: Int, lines: [UInt8], body: [UInt8],
+    key: [UInt8], hash: UInt64, vary: [VaryField], status: Int, version: HTTPVersion?, lines: [UInt8], body: [UInt8],
     freshness: CacheFreshness, storedAt: Int64
   ) {
     self.key = key
     self.hash = hash
     self.vary = vary
     self.status = status
+    self.version = version
     self.lines = lines
     self.body = body
     self.freshness = freshness

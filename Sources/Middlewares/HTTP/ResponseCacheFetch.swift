@@ -127,10 +127,11 @@ final class CacheFetch {
       // It is still the same, but is not to be kept any longer.
       store.remove(stale)
       land(.notShared)
-      answer(with: response(stale.status, merged, stale.body, stale.freshness, stale.vary), &head, exchange)
+      answer(
+        with: response(stale.status, stale.version, merged, stale.body, stale.freshness, stale.vary), &head, exchange)
       return .revalidated
     }
-    let updated = response(stale.status, merged, stale.body, freshness, vary(decision))
+    let updated = response(stale.status, stale.version, merged, stale.body, freshness, vary(decision))
     insert(updated)
     answer(with: updated, &head, exchange)
     return .revalidated
@@ -144,15 +145,15 @@ final class CacheFetch {
     var kept = HeaderFields()
     kept.append(wireBytes: CacheFieldRules.lines(of: head.fields, where: CacheFieldRules.isStored))
     switch head.body {
-    case .bytes(let body): insert(response(head.status, kept, body, freshness, vary(decision)))
+    case .bytes(let body): insert(response(head.status, head.receivedVersion, kept, body, freshness, vary(decision)))
     case .relayed, .streamed:
-      let status = head.status
+      let (status, version) = (head.status, head.receivedVersion)
       let fields = vary(decision)
       // The exchange keeps the tap: the tap must not keep the exchange.
       let now = exchange.now
       let tap = CacheTap(
         limit: store.maxEntryBytes, before: exchange.tap,
-        whole: { body in self.insert(self.response(status, kept, body, freshness, fields)) },
+        whole: { body in self.insert(self.response(status, version, kept, body, freshness, fields)) },
         tooLarge: { self.notShared(now) })
       exchange.tapResponseBody(tap)
     }
@@ -174,12 +175,13 @@ final class CacheFetch {
   }
 
   private func response(
-    _ status: Int, _ kept: HeaderFields, _ body: [UInt8], _ freshness: CacheFreshness, _ vary: [VaryField]
+    _ status: Int, _ version: HTTPVersion?, _ kept: HeaderFields, _ body: [UInt8], _ freshness: CacheFreshness,
+    _ vary: [VaryField]
   ) -> CachedResponse {
     let lines = kept.withWireBytes { $0.copy(0..<$0.count) }
     return CachedResponse(
-      key: key, hash: request.hash, vary: vary, status: status, lines: lines, body: body, freshness: freshness,
-      storedAt: clock.now.seconds)
+      key: key, hash: request.hash, vary: vary, status: status, version: version, lines: lines, body: body,
+      freshness: freshness, storedAt: clock.now.seconds)
   }
 
   private func insert(_ response: CachedResponse) {

@@ -66,7 +66,7 @@ public struct RewritePath: HTTPMiddleware {
 
   public func handle(_ exchange: HTTPExchange, next: Next) async throws -> Summary {
     guard exchange.request.hasPath else { return try await next() }
-    return try await exchange.withEditedRequest(rewrite) { try await next() }
+    return try await exchange.withEditedRequest({ try rewrite(&$0) }) { try await next() }
   }
 
   public var parameters: [Parameter] { [Parameter("change", change.text)] }

@@ -6,6 +6,9 @@ internal import Synchronization
 /// ```swift
 /// AccessLog(.json, to: LogWriter(path: "/var/log/sluice/access.log"))
 /// ```
+/// Requests that an HTTP listener refuses before any chain runs have their line, too, where it stands above every
+/// authenticator and route: no method, host and target unless they were understood.
+///
 /// Where it stands decides what it sees: at the top every exchange, refused ones included; below a retry one line an attempt;
 /// below an authenticator only who has passed it. It changes nothing for the client and refuses nobody; where the sink is
 /// full, lines are dropped and counted by the sink.
@@ -13,7 +16,7 @@ internal import Synchronization
 /// A line holds no secret: no password, no header but `host`, no query, no payload. What a client chose (user name, host, path of a socket) is
 /// escaped, so that it can neither end the line nor forge a field. Once warm a line costs no allocation; a refused
 /// exchange's error is the only thing that may build text.
-public struct AccessLog: Middleware {
+public struct AccessLog: Middleware, ArrivalObserver {
   @inlinable public static var throwsLate: Bool { false }
 
   /// How a line looks.
@@ -54,10 +57,14 @@ public struct AccessLog: Middleware {
     }
   }
 
+  public func noteRefusal(of exchange: Exchange, isRead: Bool, _ rejection: Rejection) {
+    write(exchange, traffic: exchange.traffic, endedBy: .proxy, rejection, isRead: isRead)
+  }
+
   public var parameters: [Parameter] { [Parameter("format", format == .json ? "json" : "text")] }
 
   private func write(
-    _ exchange: Exchange, traffic: Traffic, endedBy: Party, _ rejection: Rejection?
+    _ exchange: Exchange, traffic: Traffic, endedBy: Party, _ rejection: Rejection?, isRead: Bool = true
   ) {
     let time = clock.now
     lines.withLine(for: exchange.shard, format.style) { line in
@@ -82,7 +89,8 @@ public struct AccessLog: Middleware {
         line.nothing()
       }
       if let exchange = exchange as? HTTPExchange {
-        line.request(of: exchange, status: exchange.status ?? rejection.map(exchange.status(for:)))
+        let status = exchange.status ?? rejection.map(exchange.status(for:))
+        if isRead { line.request(of: exchange, status: status) } else { line.unreadRequest(status: status) }
         line.id(exchange[RequestIDKey.self])
       }
       line.name(" attempt=", ",\"attempt\":")
@@ -151,6 +159,13 @@ private struct FieldLine: Sendable {
     } else {
       bytes.append(knownFields)
     }
+  }
+
+  /// An answer to what was no request.
+  mutating func unreadRequest(status: Int?) {
+    name(" method=- host=- target=-", ",\"method\":null,\"host\":null,\"target\":null")
+    name(" status=", ",\"status\":")
+    if let status { bytes.append(status) } else { nothing() }
   }
 
   /// What was asked and answered. The query and the fields stay out: they may hold what is secret.

@@ -14,6 +14,9 @@ public protocol Serving<Carrier>: AnyObject, Sendable {
   /// Runs the chain for one exchange. Returns or throws exactly once, when the exchange is over.
   func serve(_ exchange: Carrier) async throws -> Summary
 
+  /// Transport: an exchange was refused before the chain could run for it, and its client has been told.
+  func noteRefusal(of exchange: Carrier, isRead: Bool, _ rejection: Rejection)
+
   /// Live counts of every element, in the order of `placement.entries`.
   func counts() -> [ElementCounts]
 }
@@ -45,6 +48,7 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
   private let ready: Ready<Program>
   private let entry: @Sendable (Ready<Program>, Carrier) async throws -> Summary
   private let phase: @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void
+  private let observers: [any ArrivalObserver]
   private let tallies: TallySheet?
   private let timedOneIn: UInt64
 
@@ -71,6 +75,7 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
     phase = listener.phase
     ready = Ready(program)
     self.placement = placement
+    observers = placement.arrivalObservers
     switch counting.mode {
     case .off:
       tallies = nil
@@ -104,6 +109,10 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
 
   public func respond(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws {
     try phase(ready, &head, exchange)
+  }
+
+  public func noteRefusal(of exchange: Carrier, isRead: Bool, _ rejection: Rejection) {
+    for observer in observers { observer.noteRefusal(of: exchange, isRead: isRead, rejection) }
   }
 
   public func counts() -> [ElementCounts] {

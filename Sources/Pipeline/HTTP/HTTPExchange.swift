@@ -8,10 +8,16 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   public final var request: HTTPRequestHead
   /// What a 401 or 407 asks for (RFC 9110, 11.6.1). Authenticators set it before they throw.
   public final var challenge = HTTPExchange.basicChallenge
+  /// What a 403 says besides to who is known and may not (RFC 6750, 3.1: `insufficient_scope`); `nil`: nothing. Who throws
+  /// `forbidden` sets it before.
+  public final var forbiddenChallenge: String?
   /// The status that the client was answered with; `nil` before the answer, after which it stays.
   @exclusivity(unchecked) public final private(set) var status: Int?
   /// Who sees the response body; see ``tapResponseBody(_:)``.
   public final private(set) var tap: (any BodyTap)?
+
+  /// The value of the `authorization` field that ends here; see ``withholdCredentials()``.
+  package final private(set) var withheldCredentials: [UInt8] = []
 
   final var captures = RouteCaptures()
   private final var head = HTTPResponseHead()
@@ -33,6 +39,9 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   open override class var transport: String { "http" }
 
+  /// How the client's side is spoken, `http` or `https`: as a trusted proxy in front says, or else as the connection is.
+  open var scheme: String { "http" }
+
   /// By its method (RFC 9110, 9.2.2).
   open override var isIdempotent: Bool { request.method.isIdempotent }
 
@@ -42,6 +51,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     isDetached = false
     status = nil
     challenge = HTTPExchange.basicChallenge
+    forbiddenChallenge = nil
+    withheldCredentials.removeAll(keepingCapacity: true)
     captures.removeAll()
     allowed.removeAll()
   }
@@ -51,7 +62,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   ///
   /// - Throws: `Rejection(.malformed)` when the field is there and cannot be read.
   open override func credentials() async throws -> PasswordCredentials? {
-    try request.fields.withValue(of: request.isForProxy ? "proxy-authorization" : "authorization") { value in
+    try requireOneCredentialsField()
+    return try request.fields.withValue(of: credentialsField) { value in
       guard let value else { return nil }
       return try basicCredentials(in: value)
     }
@@ -223,6 +235,11 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   public final func status(for rejection: Rejection) -> Int { HTTPRefusal(rejection).status(for: request) }
 
   final func attach(_ phase: any ResponsePhase) { self.phase = phase }
+
+  final func withhold(_ credentials: borrowing Span<UInt8>) {
+    withheldCredentials.removeAll(keepingCapacity: true)
+    credentials.withUnsafeBufferPointer { withheldCredentials.append(contentsOf: $0) }
+  }
 }
 
 // MARK: - A request that is edited for those below

@@ -55,6 +55,10 @@ public struct HTTPRefusal: Sendable {
   func describe(in head: inout HTTPResponseHead, for exchange: HTTPExchange) {
     switch head.status {
     case 401: head.fields.set("www-authenticate", exchange.challenge)
+    case 403:
+      if let challenge = exchange.forbiddenChallenge {
+        head.fields.set(exchange.request.isForProxy ? "proxy-authenticate" : "www-authenticate", challenge)
+      }
     case 407: head.fields.set("proxy-authenticate", exchange.challenge)
     case 405: head.fields.set("allow", exchange.annotations.allowedMethods.joined(separator: ", "))
     default: break

@@ -20,6 +20,9 @@ public struct HTTPResponseHead: Sendable {
   public var status = 200
   public var fields = HeaderFields()
   public var origin = Origin.upstream
+  /// The version of HTTP in which an upstream sent it, at once or before it was stored; `nil` for what is made here. What
+  /// comes from an upstream has a `via` field on its way out (RFC 9110, 7.6.3).
+  public var receivedVersion: HTTPVersion?
   public private(set) var body = Body.relayed
 
   public init() {}
@@ -42,6 +45,7 @@ public struct HTTPResponseHead: Sendable {
     status = 200
     fields.removeAll()
     origin = .upstream
+    receivedVersion = nil
     body = .relayed
   }
 }

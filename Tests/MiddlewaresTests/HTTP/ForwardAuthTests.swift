@@ -144,6 +144,24 @@ struct ForwardAuthTests {
     #expect(run.rejection?.detail.contains("auth:9091") == true)
   }
 
+  private struct Odd: Error {}
+
+  /// A client of somebody else's throws what it likes. It is the service that cannot be asked, and nothing of ours broke.
+  @Test func aFailureThatIsNoRejectionLetsNobodyPassEither() async throws {
+    let origin = Origin()
+    let run = await (try harness(ForwardAuth(Service { _ in throw Odd() }), origin)).start()
+    #expect(run.response?.status == 503 && origin.requests.isEmpty)
+    #expect(run.rejection?.source == .upstream && run.rejection?.cause is Odd)
+    #expect(run.rejection?.detail == "auth:9091 could not be asked: Odd()")
+  }
+
+  @Test func whatEndsTheExchangeIsNotTheServicesFault() async throws {
+    let cut = await (try harness(ForwardAuth(Service { _ in throw CancellationError() }))).start()
+    #expect(cut.rejection == nil && cut.outcome != .refused(.overloaded))
+    let left = await (try harness(ForwardAuth(Service { _ in throw Rejection(.clientGone) }))).start()
+    #expect(left.outcome == .refused(.clientGone))
+  }
+
   @Test func aServiceThatIsSlowLetsNobodyPass() async throws {
     let harness = try harness(ForwardAuth(Service(delay: .seconds(9)) { _ in response(200) }, timeout: .seconds(2)))
     let run = await harness.start()

@@ -89,6 +89,25 @@ import Testing
     }
   }
 
+  /// Hints are no answer.
+  @Test func anOriginThatEndsAfterAnInterimResponseIsA502() async throws {
+    let backend = try ScriptedBackend { session in
+      guard let head = try session.readHead() else { return }
+      try session.peer.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+      if head.target == "/part" { try session.peer.send("HTTP/1.1 200 O") }
+    }
+    try await withReverseProxy(to: backend) { proxy in
+      for target in ["/", "/part"] {
+        let client = try HTTPPeer.connect(proxy)
+        try client.send("GET \(target) HTTP/1.1\r\nHost: t\r\n\r\n")
+        var hints: [Int?] = []
+        let answer = try client.readResponse { hints.append($0.status) }
+        #expect(answer?.status == 502 && hints == [103])
+      }
+    }
+    #expect(backend.requests.count == 2, "an origin that has answered in part is not asked again")
+  }
+
   @Test func interimResponsesAreRelayedInOrder() async throws {
     let backend = try ScriptedBackend { session in
       while try session.readHead() != nil {

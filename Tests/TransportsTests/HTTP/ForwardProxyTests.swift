@@ -393,7 +393,7 @@ import Testing
 }
 
 /// A hash that costs nothing.
-private struct PlainVerifier: PasswordVerifier {
+struct PlainVerifier: PasswordVerifier {
   func check(_ hash: PasswordHash) throws {}
 
   func hash(_ password: [UInt8]) throws -> PasswordHash { PasswordHash("\(password)") }

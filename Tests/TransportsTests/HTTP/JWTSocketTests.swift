@@ -51,6 +51,42 @@ import Testing
     #expect(issuer.requests.map(\.head.startLine) == ["GET /jwks.json HTTP/1.1"])
   }
 
+  @Test(arguments: [false, true]) func theUpstreamGetsTheTokenOnlyWhereItIsToldTo(_ forwards: Bool) async throws {
+    let issuer = try ScriptedBackend.answering(response(Self.jwks))
+    let backend = try ScriptedBackend.answering(response("ok"))
+    let (keys, place) = (issuer.address.text, backend.address.text)
+    try await withServer(options: { $0.workers = 1 }) {
+      Listener(.http, on: "127.0.0.1:0") {
+        JWTAuth(
+          .url(HTTPOrigin(keys), "/jwks.json"), JWTRequirements(audiences: ["api"]), forwardsCredentials: forwards)
+      } to: {
+        Route("/write") {
+          Authorize(scopes: ["write"]) { (user: JWTUser) in user.scopes }
+        } to: {
+          Upstream(place)
+        }
+        Upstream(place)
+      }
+    } body: { server in
+      let address = server.address()
+      try await onThread {
+        let client = try HTTPPeer.connect(address)
+        let field = "Authorization: Bearer \(Self.token)\r\n"
+        for _ in 0..<2 { #expect(try client.get("/", field)?.status == 200) }
+        #expect(try client.get("/", field + field)?.status == 400)
+        // The token has no scope.
+        let refused = try address.get("/write", field)
+        #expect(refused?.status == 403)
+        #expect(
+          refused?.head["www-authenticate"] == [
+            "Bearer realm=\"proxy\", error=\"insufficient_scope\", scope=\"write\""
+          ])
+      }
+    }
+    let expected = forwards ? ["Bearer \(Self.token)"] : []
+    #expect(backend.requests.map { $0.head["authorization"] } == [expected, expected])
+  }
+
   @Test func withoutAnIssuerThereIsNoService() async throws {
     let issuer = try ScriptedBackend.answering { _, _ in nil }
     try await withProxy(issuer) { proxy in

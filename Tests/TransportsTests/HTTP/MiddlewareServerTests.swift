@@ -35,6 +35,11 @@ import Testing
         #expect(whole?.body == large && whole?.isWhole == true)
         let part = try client.get("/static/large.txt", "Range: bytes=-3\r\n")
         #expect(part?.status == 206 && part?.body == String(large.suffix(3)))
+        let parts = try client.get("/static/large.txt", "Range: bytes=-3,0-4\r\n")
+        #expect(parts?.status == 206 && parts?.isWhole == true)
+        #expect(parts?.head["content-type"].first?.hasPrefix("multipart/byteranges; boundary=") == true)
+        #expect(parts?.body.contains("\r\n\r\n\(large.suffix(3))\r\n--") == true)
+        #expect(parts?.body.contains("\r\n\r\n\(large.prefix(5))\r\n--") == true)
         let tag = small?.head["etag"].first ?? ""
         let same = try client.get("/static/a.txt", "If-None-Match: \(tag)\r\n")
         #expect(same?.status == 304 && same?.head["etag"] == [tag])
@@ -220,6 +225,34 @@ extension HTTPPeer {
     #expect(question.head.startLine == "GET /verify HTTP/1.1" && question.head["x-forwarded-uri"] == ["/page?x"])
     #expect(question.head["x-forwarded-for"] == ["127.0.0.1"] && question.head["remote-user"] == [])
     #expect(backend.requests.count == 4 && backend.requests.allSatisfy { $0.head["remote-user"] == ["ann"] })
+  }
+
+  /// A proxy in front that speaks TLS with the client says so; a client that says so itself is not believed.
+  @Test func theServiceLearnsHowTheClientSpeaks() async throws {
+    let service = try ScriptedBackend.answering(response())
+    let auth = service.address.text
+    for trusted in [[], ["127.0.0.1"]] as [[CIDR]] {
+      try await withServer(options: { $0.workers = 1 }) {
+        Listener(.http, on: "127.0.0.1:0") {
+          ForwardAuth(HTTPOrigin(auth))
+        } to: {
+          Respond(200)
+        }.options { $0.http.trustedProxies = trusted }
+      } body: { server in
+        let address = server.address()
+        try await onThread {
+          let client = try HTTPPeer.connect(address)
+          for fields in [
+            "", "X-Forwarded-Proto: https\r\n", "X-Forwarded-Proto: HTTPS\r\n", "X-Forwarded-Proto: ftp\r\n",
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+          ] { #expect(try client.get("/", fields)?.status == 200) }
+        }
+      }
+    }
+    #expect(
+      service.requests.map { $0.head["x-forwarded-proto"].joined(separator: ",") } == [
+        "http", "http", "http", "http", "http", "http", "https", "https", "http", "http",
+      ])
   }
 
   @Test func aServiceThatIsDownOrTalksNonsenseIsA503() async throws {

@@ -55,6 +55,54 @@ import Testing
     #expect(backend.requests.count == 2)
   }
 
+  /// What comes from the store was received from the origin all the same, in the version that it spoke then.
+  @Test(arguments: ["1.1", "1.0"]) func everyAnswerOfAnOriginSaysItsWay(version: String) async throws {
+    let backend = try ScriptedBackend { session in
+      while let head = try session.readHead() {
+        let fields = Self.fresh + "Via: 1.1 before\r\n"
+        let isKnown = head["if-none-match"] == ["\"v1\""]
+        try session.peer.send(
+          "HTTP/\(version) \(isKnown ? "304 x" : "200 OK")\r\n\(fields)Connection: keep-alive\r\n"
+            + (isKnown ? "\r\n" : "Content-Length: 4\r\n\r\nbody"))
+      }
+    }
+    try await withServer(options: { $0.workers = 1 }) {
+      Listener(.http, on: "127.0.0.1:0") {
+        ResponseCache(defaultTTL: .seconds(60))
+      } to: {
+        Route("/own", to: { Respond(200, "own") })
+        Upstream(backend.address.text)
+      }.options {
+        $0.http.viaName = "edge"
+        $0.http.forwarding = [.backendURL]
+      }
+    } body: { server in
+      let address = server.address()
+      let place = backend.address.text
+      try await onThread {
+        let client = try HTTPPeer.connect(address)
+        for (status, fields) in [
+          ("MISS", ""), ("HIT", ""), ("HIT", "If-None-Match: \"v1\"\r\n"), ("HIT", "Range: bytes=1-\r\n"),
+          ("REVALIDATED", "Cache-Control: no-cache\r\n"),
+        ] {
+          let answer = try client.get("/a", fields)
+          #expect(answer?.head["x-cache-status"] == [status])
+          #expect(answer?.head["via"] == ["1.1 before", "\(version) edge"], "\(status) \(fields)")
+          // Nobody was asked for a hit.
+          if status == "HIT" {
+            #expect(answer?.head["x-backend-url"] == [])
+          } else if status == "MISS" {
+            #expect(answer?.head["x-backend-url"] == ["http://\(place)"])
+          }
+        }
+        for status in ["MISS", "HIT"] {
+          let own = try client.get("/own")
+          #expect(own?.head["x-cache-status"] == [status] && own?.head["via"] == [])
+        }
+      }
+    }
+  }
+
   @Test(arguments: [0, 1, 16_384, 300_000]) func bodiesOfAnySizeAndFramingAreKept(size: Int) async throws {
     let text = String(decoding: noise(size, seed: 3).map { $0 & 63 | 64 }, as: UTF8.self)
     let backend = try ScriptedBackend.answering { head, peer in

@@ -55,6 +55,51 @@ import Testing
     #expect(backend.requests.allSatisfy { $0.head["upgrade"] == [] })
   }
 
+  /// The body belongs to the request, what follows it to the new protocol.
+  @Test func aRequestWithABodyMaySwitchWhenItIsComplete() async throws {
+    let backend = try ScriptedBackend { session in
+      guard let head = try session.readHead() else { return }
+      let body = try session.peer.read(Int(head["content-length"].first ?? "") ?? 0)
+      try session.peer.send(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own\r\n\r\n\(body)|")
+      try session.peer.send(try session.peer.read(4))
+    }
+    try await withReverseProxy(to: backend) { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      try client.send(
+        "POST / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: own\r\nContent-Length: 4\r\n\r\nbodynext")
+      #expect(try client.readResponse()?.status == 101)
+      #expect(try client.read(9) == "body|next")
+    }
+  }
+
+  /// What is missing of the body would be taken for the new protocol.
+  @Test func aSwitchInTheMiddleOfABodyIsA502() async throws {
+    let backend = try switchingBackend()
+    try await withReverseProxy(to: backend) { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      try client.send(
+        "POST / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: own\r\nContent-Length: 50\r\n\r\n12345")
+      #expect(try client.readResponse()?.status == 502)
+    }
+  }
+
+  /// An offer is for the next hop, and the client of the proxy is another one (RFC 9110, 7.6.1); only a 426 has to name what
+  /// it wants.
+  @Test func anOfferInAnotherAnswerIsNotHandedOn() async throws {
+    let backend = try ScriptedBackend.answering { head, _ in
+      response("body", status: head.target == "/426" ? "426 x" : "200 OK", "Connection: upgrade\r\nUpgrade: own\r\n")
+    }
+    try await withReverseProxy(to: backend) { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      let offered = try client.get()
+      #expect(offered?.body == "body" && offered?.head["upgrade"] == [] && offered?.head["connection"] == [])
+      let required = try client.get("/426")
+      #expect(required?.body == "body" && required?.head["upgrade"] == ["own"])
+      #expect(required?.head["connection"] == ["upgrade"])
+    }
+  }
+
   @Test func cleartextHTTP2IsNeverOffered() async throws {
     let backend = try ScriptedBackend.answering(response("plain"))
     try await withReverseProxy(to: backend) { proxy in
@@ -104,6 +149,18 @@ import Testing
       try client.send("more")
       client.peer.finishWriting()
       #expect(try client.readToEnd() == "more")
+    }
+  }
+
+  /// HTTP/1.0 clients need no host field, and a tunnel needs no HTTP.
+  @Test func anOldClientGetsItsTunnel() async throws {
+    let origin = try TestOrigin.echo()
+    try await withForwardProxy { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      #expect(try client.ask("CONNECT \(origin.address.text) HTTP/1.0\r\nUser-agent: old/1\r\n\r\n")?.status == 200)
+      try client.send("some data\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+      client.peer.finishWriting()
+      #expect(try client.readToEnd() == "some data\r\n\r\nGET / HTTP/1.1\r\n\r\n")
     }
   }
 

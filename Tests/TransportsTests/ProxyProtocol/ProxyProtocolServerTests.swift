@@ -348,6 +348,62 @@ extension Mailbox<LogLine> {
     }
   }
 
+  /// A destination of one's own: a forward proxy whose tunnels lead to places that want to know who comes.
+  private struct Introduced: Destination {
+    let link: UpstreamLink
+    let destination: ApprovedDestination
+
+    init(_ version: ProxyProtocolVersion, to address: SocketAddress) {
+      link = UpstreamLink(proxyProtocol: version, isChosenByClient: true)
+      guard case .ip(let ip, let port) = address else { preconditionFailure("\(address) is no IP address") }
+      destination = try! AddressPolicy.anything.approve(Endpoint(.ip(ip), port: port), resolved: [ip])
+    }
+
+    func serve(_ exchange: Exchange) async throws -> Summary {
+      // Read it, so that CONNECT's own place is known.
+      _ = try await exchange.destination()
+      return try await exchange.forward(to: destination, over: link)
+    }
+  }
+
+  @Test(arguments: [ProxyProtocolVersion.v1, .v2]) func aTunnelOfACONNECTBeginsWithTheHeader(
+    version: ProxyProtocolVersion
+  ) async throws {
+    let received = Mailbox<[UInt8]>()
+    let origin = try TestOrigin { peer in
+      // The header comes before the client knows that the way is open.
+      received.put(try peer.receive(exactly: version == .v1 ? Self.line.count : 28))
+      while case let bytes = try peer.receive(), !bytes.isEmpty { try peer.send(bytes) }
+    }
+    try await withServer {
+      Listener(.http, on: "127.0.0.1:0") {
+      } to: {
+        Introduced(version, to: origin.address)
+      }.proxyProtocol(from: ["127.0.0.1"])
+    } body: { server in
+      let address = server.address()
+      let place = "\(origin.address)"
+      try await onThread {
+        let client = try HTTPPeer.connect(address)
+        // Everything in one piece: what stands behind the CONNECT belongs into the tunnel, behind the header.
+        try client.send(
+          String(decoding: Self.line, as: UTF8.self) + "CONNECT \(place) HTTP/1.1\r\nHost: \(place)\r\n\r\nhello")
+        #expect(try client.readResponse(to: "CONNECT")?.status == 200)
+        #expect(try client.read(5) == "hello")
+        try client.send("again")
+        #expect(try client.read(5) == "again")
+      }
+      let header = try #require(await received.next())
+      switch version {
+      case .v1: #expect(header == Self.line)
+      case .v2:
+        #expect(header.starts(with: ProxyProtocolHeader.v2Signature))
+        // The client's address and port, as the balancer in front named them.
+        #expect(header[16..<20] == [192, 0, 2, 1] && header[24..<26] == [0x12, 0x67])
+      }
+    }
+  }
+
   @Test func anAppThatListsNobodyDoesNotStart() {
     #expect(throws: ConfigurationError.self) {
       try Server(

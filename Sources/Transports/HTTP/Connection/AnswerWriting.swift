@@ -39,7 +39,7 @@ extension HTTPConnection {
   }
 
   private func hasContent(_ head: HTTPResponseHead) -> Bool {
-    request.method != .head && head.status != 204 && head.status != 304 && head.status >= 200
+    !isHead && head.status != 204 && head.status != 304 && head.status >= 200
   }
 
   private func beginAnswer(_ head: HTTPResponseHead) throws {

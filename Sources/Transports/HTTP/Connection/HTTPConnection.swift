@@ -31,6 +31,8 @@ final class HTTPConnection: HTTPExchange {
   /// Whether `100 (Continue)` has been sent to the client, by whomever.
   @exclusivity(unchecked) var hasSentContinue = false
   var pace = BodyPace()
+  /// Whether the client asked with HEAD, and so gets no body; elements may ask the upstream with another method.
+  @exclusivity(unchecked) var isHead = false
 
   /// What heads say of the way.
   let forwarder: Forwarder
@@ -103,6 +105,8 @@ final class HTTPConnection: HTTPExchange {
 
   // MARK: What the chain asks for
 
+  override var scheme: String { forwarder.scheme(of: request) }
+
   override var clientStream: any ByteStream { wire.stream }
 
   override func destination() async throws -> Endpoint {
@@ -138,7 +142,7 @@ final class HTTPConnection: HTTPExchange {
 
   /// Serves requests until the connection is over, and closes it.
   func serve(_ service: any Serving<HTTPExchange>) async {
-    while await receiveRequest() {
+    while await receiveRequest(for: service) {
       connection.exchange = self
       await serveRequest(service)
       connection.exchange = nil

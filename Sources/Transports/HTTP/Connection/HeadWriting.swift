@@ -17,14 +17,31 @@ extension HTTPConnection {
     outgoing.expectsContinue = framing.expectsContinue && !hasSentContinue
     outgoing.acceptsTrailers = framing.acceptsTrailers
     outgoing.closes = (link.maxIdle == 0 || link.proxyProtocol != nil) && !framing.wantsUpgrade
-    let seen = claimedFields()
+    var seen = claimedFields()
     share.lines.removeAll(keepingCapacity: true)
     forwarder.appendToRequest(
       &share.lines, request, seen: seen, toStranger: link.isChosenByClient, toProxy: link.isProxy,
       hasPrincipal: principal != nil)
+    if !withheldCredentials.isEmpty { withholdCredentials(&seen) }
     // HTTP/1.0 clients may say no host, which HTTP/1.1 needs.
     let host = framing.hasHost ? [] : Array((destination.endpoint?.description ?? "localhost").utf8)
     HeadSerializer.append(request, outgoing, host: host, without: seen, lines: share.lines, to: &share.head)
+  }
+
+  /// Leaves out the `authorization` that was for us, and no other: an element may have set one for the upstream.
+  private func withholdCredentials(_ seen: inout RelayedField.Set) {
+    seen.insert(.authorization)
+    request.fields.withWireBytes { bytes in
+      var line = FieldCursor()
+      while line.next(in: bytes) {
+        guard RelayedField(bytes.extracting(line.name)) == .authorization else { continue }
+        let value = bytes.extracting(line.value)
+        if value.withUnsafeBufferPointer({ $0.elementsEqual(withheldCredentials) }) { continue }
+        share.lines.append("authorization: ")
+        share.lines.append(value)
+        share.lines.append("\r\n")
+      }
+    }
   }
 
   private func claimedFields() -> RelayedField.Set {
@@ -87,7 +104,9 @@ extension HTTPConnection {
     share.lines.removeAll(keepingCapacity: true)
     if !hasDate { share.appendDateLine() }
     if isRelayed {
-      forwarder.appendToResponse(&share.lines, version: call.framing.version, backend: backendURL)
+      forwarder.appendToResponse(&share.lines, version: head.receivedVersion ?? .http11, backend: backendURL)
+    } else if let version = head.receivedVersion {
+      forwarder.appendToResponse(&share.lines, version: version, backend: nil)
     }
     HeadSerializer.append(head, outgoing, without: unwanted, lines: share.lines, to: &share.head)
   }

@@ -12,7 +12,7 @@ extension HTTPConnection {
   /// Waits for the next request. False when the connection is over: the client has left, was idle for too long, or was sent
   /// away.
   @inline(__always)
-  func receiveRequest() async -> Bool {
+  func receiveRequest(for service: any Serving<HTTPExchange>) async -> Bool {
     do {
       return try await readHead()
     } catch {
@@ -20,8 +20,11 @@ extension HTTPConnection {
       // What follows cannot be told from this request.
       keepsAlive = false
       isLost = true
-      if rejection.kind != .clientGone, rejection.kind != .draining { share.complain(connection, self, rejection) }
+      let isToldOf = rejection.kind != .clientGone && rejection.kind != .draining
+      if isToldOf { share.complain(connection, self, rejection) }
       await refuseRequest(rejection)
+      // A loop is found in a head that is complete.
+      if isToldOf { service.noteRefusal(of: self, isRead: rejection.kind == .loopDetected, rejection) }
       return false
     }
   }
@@ -31,6 +34,7 @@ extension HTTPConnection {
     parser.reset()
     request.method = .get
     request.version = .http11
+    isHead = false
     keepsAlive = true
     let isFirst = ordinal == 1
     var limit = connection.now + (isFirst ? options.headTimeout : options.keepAliveTimeout)
@@ -117,6 +121,7 @@ extension HTTPConnection {
 
   private func beginRequest(_ length: Int) throws {
     traffic.up = UInt64(length)
+    isHead = request.method == .head
     switch request.body {
     case .none: requestBody.beginNone()
     case .bytes(let length): requestBody.begin(length)

@@ -1,10 +1,12 @@
 internal import Pipeline
 
-/// The conditions and the range of a request (RFC 9110, 13 and 14). Pure: knows no file but what is said of one.
+/// The conditions and the ranges of a request (RFC 9110, 13 and 14). Pure: knows no file but what is said of one.
 struct FileConditions: Sendable {
   enum Verdict: Equatable {
     case whole
     case part(Range<UInt64>)
+    /// Two or more, which do not touch.
+    case parts([Range<UInt64>])
     /// 304.
     case notModified
     /// 412.
@@ -27,7 +29,7 @@ struct FileConditions: Sendable {
     ifModifiedSince = fields["if-modified-since"]
     ifUnmodifiedSince = fields["if-unmodified-since"]
     ifRange = fields["if-range"]
-    // Several fields are several ranges; a range means something to GET alone.
+    // The field is there once (14.2); a range means something to GET alone.
     range = request.method == .get && fields.count(of: "range") == 1 ? fields["range"] : nil
   }
 
@@ -53,7 +55,7 @@ struct FileConditions: Sendable {
       return .notModified
     }
     guard let range, rangeIsMeant(tag, lastModified) else { return .whole }
-    return Self.verdict(range: range, size: size)
+    return ByteRanges.verdict(range, size: size)
   }
 
   /// Whether the part that the client has is of this very file; else it needs the whole one.
@@ -82,34 +84,6 @@ struct FileConditions: Sendable {
       if begin[...end] == opaque(Substring(tag)), !(strongly && isWeak) { return true }
       rest = begin[begin.index(after: end)...]
     }
-  }
-
-  /// One range of bytes (14.1.2). What is no such thing, and several ranges, count as none.
-  static func verdict(range: String, size: UInt64) -> Verdict {
-    let text = Array(range.utf8)
-    let unit = Array("bytes=".utf8)
-    guard text.count > unit.count, text.prefix(unit.count).map({ $0 | 0x20 }) == unit.map({ $0 | 0x20 }) else {
-      return .whole
-    }
-    let spec = String(decoding: text.dropFirst(unit.count), as: UTF8.self)
-    let parts = spec.split(separator: "-", omittingEmptySubsequences: false)
-    guard parts.count == 2, !spec.contains(",") else { return .whole }
-    switch (parts[0].isEmpty, parts[1].isEmpty) {
-    case (true, true): return .whole
-    case (true, false):
-      guard let count = number(parts[1]) else { return .whole }
-      return count == 0 || size == 0 ? .unsatisfiable : .part((size - min(count, size))..<size)
-    case (false, let isOpen):
-      guard let first = number(parts[0]) else { return .whole }
-      guard let last = isOpen ? UInt64.max : number(parts[1]), last >= first else { return .whole }
-      return first >= size ? .unsatisfiable : .part(first..<(min(last, size - 1) + 1))
-    }
-  }
-
-  /// Digits only; what is too large counts as the largest.
-  private static func number(_ text: Substring) -> UInt64? {
-    guard !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
-    return UInt64(text) ?? .max
   }
 
   /// Whether the client takes this encoding (12.5.3).

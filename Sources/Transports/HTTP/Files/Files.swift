@@ -12,7 +12,9 @@ public import Pipeline
 /// neither `..` nor a link out of it leads anywhere: 404, like a name that begins with a dot, and what is no regular file.
 /// Dot segments and a broken percent-encoding are refused as `malformed` (400), as routes do.
 ///
-/// Conditions and one byte range are answered (RFC 9110, 13 and 14): 304, 412, 206, 416; several ranges get the whole file.
+/// Conditions and byte ranges are answered (RFC 9110, 13 and 14): 304, 412, 206, 416; several ranges as
+/// `multipart/byteranges`, with what overlaps joined. More than 16 ranges, or ranges that come to more than the file, get the
+/// whole file.
 /// Where `precompressed` names an encoding that the client accepts and a sibling file has (`app.js.br`), that is sent.
 /// Opening and reading happen on the offload pool: a small file in one go, a large one piece by piece as the client takes
 /// it. A file that shrinks meanwhile ends in a cut, never in what looks like its end.
@@ -111,6 +113,7 @@ public struct Files: Destination {
       return try await exchange.respond(416) { $0.fields.set("content-range", "bytes */\(file.size)") }
     case .whole: return try await send(file, name, nil, exchange)
     case .part(let range): return try await send(file, name, range, exchange)
+    case .parts(let ranges): return try await send(file, name, ranges, exchange)
     }
   }
 
@@ -131,24 +134,50 @@ public struct Files: Destination {
       return try await exchange.respond(status, body: bytes, describe)
     }
     return try await exchange.respond(status, length: length, describe) { exchange in
-      var at = range.lowerBound
-      while at < range.upperBound {
-        let offset = at
-        let count = Int(min(UInt64(Self.piece), range.upperBound - at))
-        try await exchange.runtime.offload { try file.read(count, at: offset) }
-        let piece = file.takePiece()
-        // Of a file that has shrunk there is nothing true to say but that it is cut.
-        guard !piece.isEmpty else { throw Rejection(.internalError, detail: "the file shrank while it was served") }
-        try await exchange.writeBody(piece)
-        at += UInt64(piece.count)
-        file.giveBack(piece)
-      }
+      try await write(range, of: file, to: exchange)
     }
   }
 
-  private func describe(_ file: OpenFile, _ name: FilePath, in fields: inout HeaderFields) {
+  private func send(
+    _ file: OpenFile, _ name: FilePath, _ ranges: [Range<UInt64>], _ exchange: HTTPExchange
+  ) async throws -> Summary {
+    let parts = MultipartRanges(ranges, of: file.size, type: type(of: name)) { exchange.runtime.randomBits() }
+    func describe(_ head: inout HTTPResponseHead) {
+      self.describe(file, name, in: &head.fields)
+      head.fields.set("content-type", parts.contentType)
+      head.fields.set("accept-ranges", "bytes")
+    }
+    return try await exchange.respond(206, length: parts.length, describe) { exchange in
+      for range in ranges {
+        try await exchange.writeBody(parts.head(range))
+        try await write(range, of: file, to: exchange)
+      }
+      try await exchange.writeBody(parts.end)
+    }
+  }
+
+  private func write(_ range: Range<UInt64>, of file: OpenFile, to exchange: HTTPExchange) async throws {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let offset = at
+      let count = Int(min(UInt64(Self.piece), range.upperBound - at))
+      try await exchange.runtime.offload { try file.read(count, at: offset) }
+      let piece = file.takePiece()
+      // Of a file that has shrunk there is nothing true to say but that it is cut.
+      guard !piece.isEmpty else { throw Rejection(.internalError, detail: "the file shrank while it was served") }
+      try await exchange.writeBody(piece)
+      at += UInt64(piece.count)
+      file.giveBack(piece)
+    }
+  }
+
+  private func type(of name: FilePath) -> String {
     let type = name.fileExtension
-    fields.set("content-type", types[type] ?? MediaTypes.byExtension[type] ?? "application/octet-stream")
+    return types[type] ?? MediaTypes.byExtension[type] ?? "application/octet-stream"
+  }
+
+  private func describe(_ file: OpenFile, _ name: FilePath, in fields: inout HeaderFields) {
+    fields.set("content-type", type(of: name))
     // Or a browser guesses that a text file is a page.
     fields.set("x-content-type-options", "nosniff")
     fields.set("last-modified", HTTPDate.text(file.lastModified))

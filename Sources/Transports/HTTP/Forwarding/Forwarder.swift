@@ -76,7 +76,7 @@ final class Forwarder {
             walk.walkXForwardedFor(bytes.extracting(line.value))
             xForwarded = walk
           case .via, .maxForwards, .xForwardedProto, .xForwardedHost, .xForwardedBy, .xBackendURL, .proxyAuthorization,
-            .proxyAuthenticate, .proxyAuthenticationInfo, nil:
+            .proxyAuthenticate, .proxyAuthenticationInfo, .authorization, nil:
             break
           }
         }
@@ -92,6 +92,16 @@ final class Forwarder {
     return peer
   }
 
+  /// `https` where the proxy in front says so and is believed. Of several words none counts: they would be of several
+  /// proxies, of which it is not known who is whose. Ask it of a head that ``receive(_:)`` has seen.
+  func scheme(of head: HTTPRequestHead) -> String {
+    guard isBelieved, head.fields.count(of: "x-forwarded-proto") == 1 else { return "http" }
+    return head.fields.withValue(of: "x-forwarded-proto") { value in
+      guard let value else { return "http" }
+      return value.isName("https") ? "https" : "http"
+    }
+  }
+
   // MARK: A request goes on
 
   /// Whether the line is for ``appendToRequest(_:_:seen:toStranger:toProxy:hasPrincipal:)`` to write; notes that it is there.
@@ -102,7 +112,7 @@ final class Forwarder {
       .proxyAuthorization:
       seen.insert(field)
       return true
-    case .xBackendURL, .proxyAuthenticate, .proxyAuthenticationInfo:
+    case .xBackendURL, .proxyAuthenticate, .proxyAuthenticationInfo, .authorization:
       return false
     }
   }
@@ -193,24 +203,24 @@ final class Forwarder {
     // An origin that asks for proxy credentials is after those that the client has for us.
     case .proxyAuthenticate, .proxyAuthenticationInfo: return !fromProxy
     case .via, .maxForwards, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedBy,
-      .proxyAuthorization:
+      .proxyAuthorization, .authorization:
       return false
     }
   }
 
-  /// Appends the lines of a response that was relayed: `via` (another line of a list continues it; RFC 9110, 5.3), and who
+  /// Appends the lines of a response that an upstream has sent, at once or before it was stored: `via` (another line of a list continues it; RFC 9110, 5.3), and who
   /// answered, where the options say so.
   ///
   /// - Parameters:
   ///   - version: that the origin spoke.
-  ///   - backend: the URL of the origin.
-  func appendToResponse(_ out: inout [UInt8], version: HTTPVersion, backend: @autoclosure () -> String) {
+  ///   - backend: the URL of the origin; `nil`: nobody was asked for this response.
+  func appendToResponse(_ out: inout [UInt8], version: HTTPVersion, backend: @autoclosure () -> String?) {
     out.append(version == .http10 ? "via: 1.0 " : "via: 1.1 ")
     out.append(contentsOf: rules.name)
     endLine(&out)
-    if rules.fields.contains(.backendURL) {
+    if rules.fields.contains(.backendURL), let backend = backend() {
       out.append("x-backend-url: ")
-      for byte in backend().utf8 where byte > 32 && byte != 127 { out.append(byte) }
+      for byte in backend.utf8 where byte > 32 && byte != 127 { out.append(byte) }
       endLine(&out)
     }
   }

@@ -10,6 +10,8 @@ enum RelayedField: UInt8, CaseIterable, Sendable {
   case xBackendURL
   /// RFC 9110, 11.7: between a client and the next proxy, and nobody else.
   case proxyAuthorization, proxyAuthenticate, proxyAuthenticationInfo
+  /// RFC 9110, 11.6.2: for the origin, unless the chain is the one that asked for it.
+  case authorization
 
   /// Which of them has this name, if any.
   init?(_ name: borrowing Span<UInt8>) {
@@ -18,6 +20,7 @@ enum RelayedField: UInt8, CaseIterable, Sendable {
     case 3 where name.isName("via"): self = .via
     case 9 where name.isName("forwarded"): self = .forwarded
     case 12 where name.isName("max-forwards"): self = .maxForwards
+    case 13 where name.isName("authorization"): self = .authorization
     case 13 where name.isName("x-backend-url"): self = .xBackendURL
     case 14 where name.isName("x-forwarded-by"): self = .xForwardedBy
     case 15 where name.isName("x-forwarded-for"): self = .xForwardedFor

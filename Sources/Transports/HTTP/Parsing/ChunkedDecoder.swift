@@ -47,6 +47,9 @@ struct ChunkedDecoder {
   private var left: UInt64 = 0
   private var total: UInt64 = 0
   private var extensionBytes = 0
+  /// Within a quoted string of an extension, and whether the next octet of it is quoted itself (RFC 9110, 5.6.4).
+  private var isQuoted = false
+  private var isEscaped = false
   private var collector: TrailerCollector
 
   /// The trailers that may be handed on, complete with `.end`.
@@ -65,6 +68,8 @@ struct ChunkedDecoder {
     state = .sizeBegin
     total = 0
     extensionBytes = 0
+    isQuoted = false
+    isEscaped = false
     collector.reset()
   }
 
@@ -115,9 +120,12 @@ struct ChunkedDecoder {
       case .chunkExtension:
         let stop = octets.firstControl(i, bytes.count)
         try countExtension(stop - i)
+        for k in i..<stop { followQuotes(octets[k]) }
         i = stop
         guard i < bytes.count else { break }
         guard octets[i] == 13 else { throw source.malformed("a chunk extension holds \(named(octets[i]))") }
+        // Who goes by quotation marks would read on behind the line end.
+        guard !isQuoted else { throw source.malformed("a chunk extension with an open quotation mark") }
         state = .sizeEnd
         i &+= 1
       case .sizeEnd:
@@ -156,6 +164,16 @@ struct ChunkedDecoder {
       }
     }
     return .needMore(consumed: bytes.count)
+  }
+
+  private mutating func followQuotes(_ octet: UInt8) {
+    if isEscaped {
+      isEscaped = false
+    } else if octet == UInt8(ascii: "\"") {
+      isQuoted.toggle()
+    } else if isQuoted, octet == UInt8(ascii: "\\") {
+      isEscaped = true
+    }
   }
 
   private mutating func countExtension(_ count: Int) throws {

@@ -112,6 +112,7 @@ struct ResponseHeadParser {
     let connection = fields.connection
     var framing = ResponseFraming()
     framing.version = version
+    head.receivedVersion = version
     framing.isInterim = head.status < 200 && head.status != 101
     framing.opensTunnel = head.status == 101 || (method == .connect && head.status / 100 == 2)
     framing.keepsAlive = !connection.closes && (version == .http11 || connection.keepsAlive)
@@ -131,6 +132,10 @@ struct ResponseHeadParser {
   /// RFC 9112, 6.3.
   private func setBody(_ framing: inout ResponseFraming, status: Int, of method: HTTPMethod) throws {
     let source = MessageSource.origin
+    // What follows a 101 is another protocol's; one with a body leaves open where that begins (RFC 9110, 15.2.2).
+    if status == 101, fields.hasTransferEncoding || (fields.contentLength ?? 0) > 0 {
+      throw source.malformed("status 101 with a body")
+    }
     if framing.opensTunnel {
       // What lengths a success of CONNECT declares is to be ignored (RFC 9110, 9.3.6).
       framing.keepsAlive = false

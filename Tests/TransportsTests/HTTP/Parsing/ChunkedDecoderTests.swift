@@ -9,6 +9,7 @@ import Testing
     ("1\r\na\r\n00a\r\n0123456789\r\n0\r\n\r\nGET", "a0123456789", "GET"),
     ("A\r\n0123456789\r\n000\r\n\r\n", "0123456789", ""), ("2;a\r\nhi\r\n0;b=\"c d\";\t\r\n\r\n", "hi", ""),
     ("4\r\n\r\n\r\n\r\n0\r\n\r\nx", "\r\n\r\n", "x"), ("2; \ta\r\nhi\r\n0\r\n\r\n", "hi", ""),
+    ("2;a=\"b;\\\"c\\\\\";d=e\r\nhi\r\n0\r\n\r\n", "hi", ""), ("2;a=\\\r\nhi\r\n0\r\n\r\n", "hi", ""),
   ])
   func dataIsFoundBetweenTheSizes(text: String, data: String, rest: String) {
     #expect(DecodedBody(text) == .ended(data: data, trailers: "", rest: rest))
@@ -31,6 +32,9 @@ import Testing
     ("5;\nhello", "a chunk extension begins with a line feed: a name is needed"),
     ("5;=a\r\n", "a chunk extension begins with '=': a name is needed"),
     ("5;;a\r\n", "a chunk extension begins with ';': a name is needed"),
+    ("5;a=\"b;c\r\nhello", "a chunk extension with an open quotation mark"),
+    ("5;a=\"b\\\"\r\nhello", "a chunk extension with an open quotation mark"),
+    ("5;a=\"\\\\\";b=\"\r\nhello", "a chunk extension with an open quotation mark"),
     ("5;a\nhello", "a chunk extension holds a line feed"), ("5;a\u{0}\r\n", "a chunk extension holds NUL"),
     ("5;a\rb\r\n", "a carriage return in a chunk's head without a line feed"),
     ("5\r\nhello0\r\n\r\n", "a chunk's data goes on with '0': CR LF is needed"),
