@@ -34,7 +34,8 @@ let package = Package(
     .target(name: "CShim"),
     .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
     .executableTarget(
-      name: "ExampleApp", dependencies: ["Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
+      name: "ExampleApp",
+      dependencies: ["Pipeline", "Middlewares", "ScryptPasswords", "JWTAuthentication", "Transports"],
       swiftSettings: settings),
     // For tests only: counts allocations; asks the compiler about wrong programs.
     .target(name: "CMallocCount", path: "Tests/Support/CMallocCount"),

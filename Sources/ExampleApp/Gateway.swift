@@ -1,3 +1,4 @@
+import JWTAuthentication
 import Middlewares
 import Pipeline
 import Transports
@@ -18,6 +19,9 @@ struct Gateway {
   var origin = ""
   /// Who may use SOCKS5 and the forward proxy, and see what is protected.
   var users: UserTable
+  /// Opaque tokens for `/token`, and whose signed ones are taken on `/jwt`; without them these routes are not there.
+  var tokens: TokenTable?
+  var issuer: JWTKeySource?
   var usage: any UsageStore = MemoryUsageStore()
   var log: any LogSink
   var settings: ServiceSettings
@@ -80,6 +84,23 @@ struct Gateway {
           BasicAuth(users, realm: "protected")
         } to: {
           Upstream(origin)
+        }
+        if let tokens, let issuer {
+          Route("/token") {
+            BearerAuth(tokens, realm: "token")
+          } to: {
+            Upstream(origin)
+          }
+          Route("/jwt") {
+            JWTAuth(issuer, JWTRequirements(audiences: ["sluice-demo"]), realm: "jwt")
+          } to: {
+            Route("/jwt/write") {
+              Authorize(scopes: ["write"]) { (user: JWTUser) in user.scopes }
+            } to: {
+              Upstream(origin)
+            }
+            Upstream(origin)
+          }
         }
         Upstream(origin)
       }.options(settings.apply).options(http.apply)

@@ -9,7 +9,7 @@ import ssl
 import threading
 import urllib.request
 
-from harness import PASSWORD, USER, HTTPOrigin, Origin, eventually, need, run, test
+from harness import PASSWORD, USER, HTTPOrigin, Origin, eventually, free_port, need, run, test
 
 
 class WebOrigin:
@@ -213,6 +213,75 @@ def python_talks_through_both(scope):
     tunnel.set_tunnel("127.0.0.1", origin.port, {"Proxy-Authorization": "Basic ZmllcmNlUmFiYml0OnNlY3JldFRoaWNrZXQ="})
     tunnel.request("GET", "/tunnel")
     assert tunnel.getresponse().read().startswith(b"GET /tunnel 0 ")
+
+
+class TaggedOrigin(HTTPOrigin):
+    """Counts its answers, and tags each."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = asked = []
+        handler = self.server.RequestHandlerClass
+
+        def answer(self):
+            asked.append((self.path, dict(self.headers)))
+            body = b"answer %d\n" % len(asked)
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.send_header("etag", '"%d"' % len(asked))
+            self.end_headers()
+            self.wfile.write(body)
+
+        handler.do_GET = answer
+
+
+def head_and_body(*arguments):
+    """(status, fields, body) of the last response that curl shows."""
+    head, _, body = curl_ok("-i", *arguments).partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    return int(lines[0].split()[1]), {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines[1:])}, body
+
+
+@test
+def curl_sees_what_the_cache_keeps(scope):
+    origin = scope.keep(TaggedOrigin())
+    port = free_port()
+    scope.app("server", "--user", f"{USER}:{PASSWORD}", "--reverse", f"127.0.0.1:{port}",
+              "--origin", f"127.0.0.1:{origin.port}", ready=[("127.0.0.1", port)])
+    url = f"http://127.0.0.1:{port}/cached/page"
+    status, missed, body = head_and_body(url)
+    assert (status, body, missed["x-cache-status"]) == (200, b"answer 1\n", "MISS") and "age" not in missed, missed
+    status, hit, body = head_and_body(url)
+    assert (status, body, hit["x-cache-status"]) == (200, b"answer 1\n", "HIT"), hit
+    assert 0 <= int(hit["age"]) < 10 and hit["etag"] == '"1"' and hit["date"] == missed["date"], hit
+    assert hit["via"] == missed["via"], (hit, missed)
+    status, same, body = head_and_body("-H", 'if-none-match: "1"', url)
+    assert (status, body, same["x-cache-status"]) == (304, b"", "HIT") and same["etag"] == '"1"', same
+    status, _, body = head_and_body("-H", 'if-none-match: "other"', url)
+    assert (status, body) == (200, b"answer 1\n")
+    status, part, body = head_and_body("-r", "7-7", url)
+    assert (status, body, part["content-range"]) == (206, b"1", "bytes 7-7/9"), part
+    # curl keeps the tag, and asks with it the next time.
+    tags = scope.path("etags")
+    for expected in (b"answer 1\n", b""):
+        assert curl_ok("--etag-save", tags, "--etag-compare", tags, url) == expected
+    assert head_and_body("-H", "cache-control: no-cache", url)[1]["x-cache-status"] in ("MISS", "REVALIDATED")
+    assert [path for path, _ in origin.asked] == ["/cached/page"] * 2, origin.asked
+
+
+@test
+def a_password_for_the_proxy_is_not_the_origins(scope):
+    origin = scope.keep(TaggedOrigin())
+    port = free_port()
+    scope.app("server", "--user", f"{USER}:{PASSWORD}", "--reverse", f"127.0.0.1:{port}",
+              "--origin", f"127.0.0.1:{origin.port}", ready=[("127.0.0.1", port)])
+    url = f"http://127.0.0.1:{port}"
+    assert head_and_body(f"{url}/protected")[0] == 401
+    assert head_and_body("-u", f"{USER}:wrong", f"{url}/protected")[0] == 401
+    for target in ("/protected", "/open"):
+        assert head_and_body("-u", f"{USER}:{PASSWORD}", url + target)[0] == 200
+    seen = {path: {k.lower() for k in fields} for path, fields in origin.asked}
+    assert "authorization" not in seen["/protected"] and "authorization" in seen["/open"], origin.asked
 
 
 @test

@@ -1,4 +1,5 @@
 import Glibc
+import JWTAuthentication
 import Middlewares
 import Pipeline
 import ScryptPasswords
@@ -13,6 +14,7 @@ struct DemoCommand: Command {
 
   static let user = "fierceRabbit"
   static let password = "secretThicket"
+  static let token = "quietFoxHiddenBurrow"
 
   let settings: ServiceSettings
   let http: HTTPSettings
@@ -26,10 +28,12 @@ struct DemoCommand: Command {
     let verifier = Scrypt()
     let users = try UserTable(
       verifier: verifier, [UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)])
+    let tokens = try TokenTable([TokenTable.Token(Self.token, user: Self.user)])
     let log = settings.makeLog()
     let gateway = Gateway(
       socks5: both(8001), tcp: both(9000), reverse: both(8080), forward: both(8002), upstream: "127.0.0.1:8082",
-      origin: "127.0.0.1:8081", users: users, log: log, settings: settings, http: http)
+      origin: "127.0.0.1:8081", users: users, tokens: tokens,
+      issuer: .url(HTTPOrigin("127.0.0.1:8081"), "/jwks.json"), log: log, settings: settings, http: http)
     let app = Proxies([gateway.body, origins])
     // The chains of 127.0.0.1 and of ::1 are the same: one drawing is enough.
     var drawn = gateway
@@ -49,6 +53,8 @@ struct DemoCommand: Command {
     for address in both(8081) {
       Listener(.http, on: address.description, name: "hello") {
       } to: {
+        Route("/jwks.json", to: { Respond(200, DemoIssuer.keys, contentType: "application/jwk-set+json") })
+        Route("/jwt-token", to: { Respond(200, DemoIssuer.token) })
         hello
       }
     }
@@ -83,6 +89,10 @@ struct DemoCommand: Command {
         curl -i http://localhost:8080/limited             # the fourth within half a minute gets a 429
         curl -i http://localhost:8080/protected           # 401
         curl -u \(Self.user):\(Self.password) http://localhost:8080/protected
+        curl -i http://localhost:8080/token               # 401: a bearer token is needed
+        curl -H "authorization: Bearer \(Self.token)" http://localhost:8080/token
+        curl -H "authorization: Bearer $(curl -s http://localhost:8081/jwt-token)" http://localhost:8080/jwt
+        curl -i -H "authorization: Bearer $(curl -s http://localhost:8081/jwt-token)" http://localhost:8080/jwt/write  # 403
         curl -x http://\(Self.user):\(Self.password)@localhost:8002 http://localhost:8081/      # HTTP forward
         curl -p -x http://\(Self.user):\(Self.password)@localhost:8002 http://localhost:8081/   # the same through CONNECT
         curl -i -x http://localhost:8002 http://localhost:8081/                           # 407

@@ -35,6 +35,8 @@ struct Hello: Destination {
     let text = "Hello from Sluice's built-in origin. You asked for \(path). This is answer \(number).\n"
     return try await exchange.respond(200, body: Array(text.utf8)) { head in
       head.fields.set("content-type", "text/plain; charset=utf-8")
+      // No two answers are equal.
+      head.fields.set("etag", "\"\(number)\"")
     }
   }
 }

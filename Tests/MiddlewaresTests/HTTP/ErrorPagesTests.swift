@@ -84,6 +84,20 @@ struct ErrorPagesTests {
     #expect(replaced["content-encoding"] == "" && replaced["etag"] == "" && replaced["x-a"] == "1")
   }
 
+  /// The page is ours, what the client has to do stays the origin's to say, in every scheme that it offers.
+  @Test func aReplacedChallengeKeepsEveryScheme() async throws {
+    let harness = try ChainHarness(
+      Listener(.http, on: ":1") {
+        ErrorPages(replacingUpstream: [401])
+      } to: {
+        Origin(status: 401, fields: ["www-authenticate": "Basic realm=\"a\"", "www-authenticate": "Bearer"])
+      })
+    let run = await harness.start()
+    let head = try #require(run.response)
+    #expect(head.status == 401 && head["www-authenticate"] == "Basic realm=\"a\" | Bearer")
+    #expect(run.responseBody == Array("401 Unauthorized\n".utf8))
+  }
+
   @Test func anAnswerThatSomebodyWroteABodyForIsLeftAlone() async throws {
     let harness = try ChainHarness(
       Listener(.http, on: ":1") {

@@ -31,7 +31,24 @@ import Testing
     #expect(backend.requests.map(\.head.target) == ["/1", "/2", "/2"])
   }
 
-  @Test(arguments: ["POST", "PATCH", "PUT", "PROPFIND"]) func whatMayHaveHadAnEffectIsNotSentTwice(method: String)
+  /// RFC 9110, 9.2.2: whose effect is the same however often they come. There is no body that would have to be kept.
+  @Test(arguments: ["PUT", "DELETE", "OPTIONS"]) func whatIsIdempotentAndHasNoBodyIsSentAgain(method: String)
+    async throws
+  {
+    let backend = try dyingBackend()
+    try await withReverseProxy(to: backend) { proxy in
+      let client = try HTTPPeer.connect(proxy)
+      #expect(try client.get("/1")?.body == "from 1")
+      let answer = try client.ask("\(method) /2 HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n")
+      #expect(answer?.body == "from 2")
+    }
+    #expect(backend.requests.map(\.head.target) == ["/1", "/2", "/2"])
+  }
+
+  /// Of PUT and DELETE the body has been handed on and is not kept, although sending them again would be allowed.
+  @Test(arguments: ["POST", "PATCH", "PUT", "DELETE", "PROPFIND"]) func whatMayHaveHadAnEffectIsNotSentTwice(
+    method: String
+  )
     async throws
   {
     let backend = try dyingBackend()
