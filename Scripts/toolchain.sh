@@ -25,4 +25,8 @@ require_swift() {
 # each of the two rebuild what the other one built.
 CHECKED=(--scratch-path "$TOP/.build/checked" -Xswiftc -warnings-as-errors -Xcc -Werror)
 
+# What is run in earnest and measured: the runtime linked in (calls into it are direct, and the machine that runs it needs no
+# Swift), and exclusive access checked by the tests alone, which run with the checks on.
+RELEASE=(-c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked)
+
 say() { printf '\n== %s\n' "$*"; }

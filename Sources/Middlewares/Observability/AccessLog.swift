@@ -83,11 +83,7 @@ public struct AccessLog: Middleware, ArrivalObserver {
         line.nothing()
       }
       line.name(" upstream=", ",\"upstream\":")
-      if let upstream = exchange.upstreamAddress {
-        line.bytes.append(upstream, style: format.style)
-      } else {
-        line.nothing()
-      }
+      line.upstream(exchange.upstreamAddress)
       if let exchange = exchange as? HTTPExchange {
         let status = exchange.status ?? rejection.map(exchange.status(for:))
         if isRead { line.request(of: exchange, status: status) } else { line.unreadRequest(status: status) }
@@ -102,7 +98,7 @@ public struct AccessLog: Middleware, ArrivalObserver {
       line.name(" ms=", ",\"ms\":")
       line.bytes.append(milliseconds: exchange.now - exchange.startedAt)
       line.end(rejection, endedBy)
-      sink.append(line.bytes.bytes.span.bytes, shard: exchange.shard)
+      line.bytes.withBytes { _ = sink.append($0.bytes, shard: exchange.shard) }
     }
   }
 }
@@ -130,6 +126,9 @@ private struct FieldLine: Sendable {
   /// The fields of the listener that the last line was for: nearly always those of the next one.
   private var known: ListenerInfo?
   private var knownFields: [UInt8] = []
+  /// The upstream of the last line: one of few.
+  private var knownUpstream: SocketAddress?
+  private var knownUpstreamText: [UInt8] = []
 
   mutating func begin(_ time: UnixTime) {
     bytes.clear()
@@ -149,13 +148,13 @@ private struct FieldLine: Sendable {
 
   mutating func listener(_ listener: ListenerInfo) {
     if known !== listener {
-      let start = bytes.bytes.count
+      let start = bytes.count
       name(" listener=", ",\"listener\":")
       text(listener.name)
       name(" transport=", ",\"transport\":")
       text(listener.transport)
       known = listener
-      knownFields = Array(bytes.bytes[start...])
+      knownFields = bytes.copy(from: start)
     } else {
       bytes.append(knownFields)
     }
@@ -166,6 +165,18 @@ private struct FieldLine: Sendable {
     name(" method=- host=- target=-", ",\"method\":null,\"host\":null,\"target\":null")
     name(" status=", ",\"status\":")
     if let status { bytes.append(status) } else { nothing() }
+  }
+
+  mutating func upstream(_ address: SocketAddress?) {
+    guard let address else { return nothing() }
+    if knownUpstream != address {
+      let start = bytes.count
+      bytes.append(address, style: style)
+      knownUpstream = address
+      knownUpstreamText = bytes.copy(from: start)
+    } else {
+      bytes.append(knownUpstreamText)
+    }
   }
 
   /// What was asked and answered. The query and the fields stay out: they may hold what is secret.

@@ -10,26 +10,58 @@ package struct LogLine: Sendable {
     case json
   }
 
-  package private(set) var bytes: [UInt8] = []
+  /// The line is the first `count` bytes; the rest is room. An array that grew by appending would be asked for its room and its
+  /// owner at every piece.
+  private var storage = [UInt8](repeating: 0, count: 512)
+  package private(set) var count = 0
   private var calendar = CalendarSecond()
 
   package init() {}
 
-  /// Empties the line; the memory is kept.
-  package mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+  /// What has been written.
+  package func withBytes<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+    try body(storage.span.extracting(..<count))
+  }
 
-  package mutating func append(_ byte: UInt8) { bytes.append(byte) }
+  /// What has been written since the line had `start` bytes.
+  package func copy(from start: Int) -> [UInt8] { Array(storage[start..<count]) }
+
+  /// Empties the line; the memory is kept.
+  package mutating func clear() { count = 0 }
+
+  /// Lets `fill` write the next `length` bytes.
+  @inline(__always)
+  private mutating func extend(by length: Int, _ fill: (UnsafeMutableBufferPointer<UInt8>) -> Void) {
+    if count + length > storage.count { grow(by: length) }
+    let start = count
+    // Sound: the closure gets room that belongs to this array alone, for the length of the call, and no more than there is.
+    storage.withUnsafeMutableBufferPointer { fill(.init(rebasing: $0[start..<start + length])) }
+    count += length
+  }
+
+  @inline(never)
+  private mutating func grow(by length: Int) {
+    storage.append(contentsOf: repeatElement(0, count: max(length, storage.count)))
+  }
+
+  @inline(__always)
+  private mutating func copy(_ bytes: UnsafeBufferPointer<UInt8>) {
+    if bytes.isEmpty { return }
+    extend(by: bytes.count) { room in _ = room.update(fromContentsOf: bytes) }
+  }
+
+  package mutating func append(_ byte: UInt8) { extend(by: 1) { $0[0] = byte } }
 
   /// Appends text of our own, as it is.
   package mutating func append(_ literal: StaticString) {
-    literal.withUTF8Buffer { bytes.append(contentsOf: $0) }
+    literal.withUTF8Buffer { copy($0) }
   }
 
   /// Appends text that is known to hold nothing but printable ASCII without a special meaning.
-  private mutating func append(plain text: String) { bytes.append(contentsOf: text.utf8) }
+  private mutating func append(plain text: String) { text.utf8.span.withUnsafeBufferPointer { copy($0) } }
 
   /// Appends bytes of another line.
-  package mutating func append(_ other: [UInt8]) { bytes.append(contentsOf: other) }
+  package mutating func append(_ other: [UInt8]) { other.withUnsafeBufferPointer { copy($0) } }
 
   package mutating func append(_ number: UInt64) { append(magnitude: number, digits: 1) }
 
@@ -38,18 +70,29 @@ package struct LogLine: Sendable {
 
   /// Decimal, with leading zeros up to `digits`, which is at most 20.
   private mutating func append(magnitude: UInt64, digits: Int) {
-    // Backwards into a place of its own: divided by a constant, which costs a multiplication.
-    var text = [20 of UInt8](repeating: UInt8(ascii: "0"))
-    var start = 20
-    var rest = magnitude
-    repeat {
-      let next = rest / 10
-      start -= 1
-      text[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest &- next &* 10)
-      rest = next
-    } while rest > 0
-    start = min(start, 20 - digits)
-    text.span.extracting(start..<20).withUnsafeBufferPointer { bytes.append(contentsOf: $0) }
+    var length = 1
+    var bound: UInt64 = 10
+    while length < 20, magnitude >= bound {
+      length += 1
+      let (next, overflow) = bound.multipliedReportingOverflow(by: 10)
+      if overflow {
+        length = 20
+        break
+      }
+      bound = next
+    }
+    length = max(length, digits)
+    extend(by: length) { room in
+      // Backwards: divided by a constant, which costs a multiplication.
+      var rest = magnitude
+      var place = length
+      while place > 0 {
+        let next = rest / 10
+        place -= 1
+        room[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest &- next &* 10)
+        rest = next
+      }
+    }
   }
 
   /// Milliseconds with three decimals.
@@ -63,7 +106,7 @@ package struct LogLine: Sendable {
   /// `2026-11-21T13:27:28.123Z` (RFC 3339). The calendar is worked out once a second.
   package mutating func append(_ time: UnixTime) {
     if calendar.second != time.seconds || calendar.text.isEmpty {
-      let start = bytes.count
+      let start = count
       let date = CivilDate(daysSince1970: CivilDate.floorDivide(time.seconds, 86_400))
       let second = time.seconds - CivilDate.floorDivide(time.seconds, 86_400) * 86_400
       append(magnitude: UInt64(clamping: date.year), digits: 4)
@@ -79,9 +122,9 @@ package struct LogLine: Sendable {
       append(magnitude: UInt64(second % 60), digits: 2)
       calendar.second = time.seconds
       calendar.text.removeAll(keepingCapacity: true)
-      calendar.text.append(contentsOf: bytes[start...])
+      calendar.text.append(contentsOf: storage[start..<count])
     } else {
-      bytes.append(contentsOf: calendar.text)
+      append(calendar.text)
     }
     append(UInt8(ascii: "."))
     append(magnitude: UInt64(time.nanoseconds / 1_000_000), digits: 3)
@@ -155,7 +198,9 @@ extension LogLine {
       // A path may hold any byte.
       quoted(if: true) {
         $0.append("unix:")
-        $0.append(escaping: path)
+        var path = path
+        path.makeContiguousUTF8()
+        $0.append(escaping: path.utf8.span)
       }
     }
   }
@@ -196,18 +241,21 @@ extension LogLine {
 extension LogLine {
   /// Appends a value of any content.
   package mutating func append(value: String, style: Style) {
-    if style == .text, value != "-", !value.isEmpty, value.utf8.allSatisfy(Self.isBare) {
-      append(plain: value)
-    } else {
-      quoted(if: true) { $0.append(escaping: value) }
-    }
+    var value = value
+    // Bridged or sliced strings have no contiguous bytes until they are made native.
+    value.makeContiguousUTF8()
+    append(value: value.utf8.span, style: style)
   }
 
   /// Appends any bytes, valid UTF-8 or not.
   package mutating func append(value: Span<UInt8>, style: Style) {
     var isBare = style == .text && !value.isEmpty && !(value.count == 1 && value[0] == UInt8(ascii: "-"))
     for i in value.indices where isBare { isBare = Self.isBare(value[i]) }
-    quoted(if: !isBare) { $0.append(escaping: value) }
+    if isBare {
+      value.withUnsafeBufferPointer { copy($0) }
+    } else {
+      quoted(if: true) { $0.append(escaping: value) }
+    }
   }
 
   /// Printable ASCII that means nothing in a line of `name=value` fields.
@@ -217,13 +265,6 @@ extension LogLine {
     case 0x21...0x7e: true
     default: false
     }
-  }
-
-  private mutating func append(escaping text: String) {
-    var text = text
-    // Bridged or sliced strings have no contiguous bytes until they are made native.
-    text.makeContiguousUTF8()
-    append(escaping: text.utf8.span)
   }
 
   private mutating func append(escaping value: Span<UInt8>) {

@@ -330,12 +330,6 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
   @inline(__always)
   func passTurn() async { await spendOperation() }
 
-  /// Lets those that are ready to run read and think first, if there are any, so that what all of them send goes out in a row.
-  /// A receiver that is woken once and stays busy is cheaper to send to than one that falls asleep in between: waking it is
-  /// the sender's work.
-  @inline(__always)
-  func gatherSends() async { if loop.hasReadyJobs { await stepBack() } }
-
   override func resolve(_ name: DomainName) async throws -> [IPAddress] {
     try await engine.resolver.resolve(name, for: self)
   }

@@ -30,7 +30,7 @@ protocol RequeuedWork: AnyObject {
 /// a lock: that rule (loop-owned state is touched by the loop's thread alone) is what makes this class and the classes
 /// around it sound as `@unchecked Sendable`. What other threads may call says so: `enqueue`, `post`, `stop`, `join`.
 ///
-/// One turn: run jobs (at most `jobsPerTurn`), requeued drivers, due timers; then poll, which sleeps only if nothing is
+/// One turn: run jobs (at most `jobsPerTurn`), requeued drivers, due timers; send what was gathered; then poll, which sleeps only if nothing is
 /// left to do. A thread that hands over work wakes the loop by a system call only if the loop said that it sleeps, and
 /// the loop says so before its last look at the queue, so that no wake-up is lost.
 final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
@@ -56,6 +56,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   private var requeuedSpare: [any RequeuedWork] = []
   /// Memory for what receivers do not take at once.
   var buffers = BufferPool()
+  /// What sockets send together at the end of the turn.
+  let gatheredSends = GatheredSends()
   /// Pipes for `splice` that are empty and kept for the next user.
   var pipes: PipePool
   /// The connections that live on this loop, for drain and cut.
@@ -211,6 +213,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
       runJobs()
       runRequeued()
       fireTimers()
+      gatheredSends.sendAll()
       if stopping.load(ordering: .relaxed), finishStopping() { break }
       poll()
       takeRemoteWork()

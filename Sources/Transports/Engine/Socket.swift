@@ -33,6 +33,10 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// Looks at what is received, until it is settled.
   private var firstBytes: FirstBytes?
   private var isRefused = false
+  /// Where among the loop's gathered sends a piece of this socket lies; -1: there is none.
+  private var gathered = -1
+  /// What the kernel did not take of such a piece. While there is something the socket is not writable for anybody else.
+  private var backlog = ByteQueue()
 
   unowned(unsafe) var waker: (any StreamWaker)?
 
@@ -56,6 +60,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   func becameReady(_ readiness: Readiness) {
     self.readiness.formUnion(readiness)
+    if !backlog.isEmpty { sendBacklog() }
     waker?.wake(self)
   }
 
@@ -175,6 +180,11 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   ///
   /// - Parameter isMoreAtHand: the rest follows at once, so the kernel need not send a short segment now.
   func send(_ bytes: UnsafeRawPointer, _ count: Int, isMoreAtHand: Bool = false) -> Outcome {
+    if gathered >= 0, !sendGatheredNow() { return .wouldBlock }
+    return sendNow(bytes, count, isMoreAtHand: isMoreAtHand)
+  }
+
+  private func sendNow(_ bytes: UnsafeRawPointer, _ count: Int, isMoreAtHand: Bool) -> Outcome {
     let flags = Int32(MSG_NOSIGNAL) | (isMoreAtHand ? Int32(MSG_MORE) : 0)
     while true {
       let sent = Glibc.send(descriptor, bytes, count, flags)
@@ -193,6 +203,52 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
     }
   }
 
+  // MARK: Sending with others
+
+  /// Takes a small piece, to be sent in a row with those of other sockets when the loop has done what else this turn is for.
+  ///
+  /// - Returns: false when the caller has to send it by itself: it is large, the socket is not writable, or nobody else is
+  ///   ready to run, so that there is nothing to wait for.
+  @inline(__always)
+  func sendAtEndOfTurn(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard loop.hasReadyJobs, descriptor >= 0, mayWrite else { return false }
+    if gathered >= 0, !sendGatheredNow() { return false }
+    guard let place = loop.gatheredSends.take(bytes, for: self) else { return false }
+    gathered = place
+    return true
+  }
+
+  /// Whether bytes wait that the kernel did not take.
+  var hasBacklog: Bool { !backlog.isEmpty }
+
+  /// Sends the gathered piece now. False when nothing can follow it yet.
+  private func sendGatheredNow() -> Bool {
+    loop.gatheredSends.send(gathered)
+    return mayWrite
+  }
+
+  /// The loop's turn to send the piece has come.
+  func sendGathered(_ bytes: UnsafeRawBufferPointer) {
+    gathered = -1
+    // Sound: a piece is not empty.
+    switch sendNow(bytes.baseAddress!, bytes.count, isMoreAtHand: false) {
+    case .bytes(let count):
+      if count < bytes.count { backlog.append(UnsafeRawBufferPointer(rebasing: bytes[count...]), on: loop) }
+    case .wouldBlock: backlog.append(bytes, on: loop)
+    // The connection is over, which its readiness says: whoever reads from it or waits for it finds out.
+    case .end, .failed: break
+    }
+  }
+
+  private func sendBacklog() {
+    guard let base = backlog.bytes.baseAddress, mayWrite else { return }
+    switch sendNow(base, backlog.count, isMoreAtHand: false) {
+    case .bytes(let count): backlog.consume(count, on: loop)
+    case .wouldBlock: break
+    case .end, .failed: backlog.release(on: loop)
+    }
+  }
+
   func write(_ bytes: RawSpan) throws -> Int {
     guard descriptor >= 0 else { throw StreamError.closed }
     if bytes.isEmpty || !mayWrite { return 0 }
@@ -207,6 +263,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   func finishWriting() throws {
     guard descriptor >= 0 else { throw StreamError.closed }
     if hasFinishedWriting { return }
+    if gathered >= 0 { _ = sendGatheredNow() }
     hasFinishedWriting = true
     // ENOTCONN: the peer has reset it meanwhile, which the next read reports.
     if shutdown(descriptor, Int32(SHUT_WR)) != 0, errno != ENOTCONN { throw Self.streamError(errno) }
@@ -227,6 +284,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   /// Moves bytes out of a pipe within the kernel.
   func splice(outOf pipe: Pipe, _ count: Int) -> Outcome {
+    if gathered >= 0, !sendGatheredNow() { return .wouldBlock }
     let outcome = Self.splice(pipe.readEnd, descriptor, count)
     switch outcome {
     case .bytes(let moved) where moved < count: readiness.remove(.writable)
@@ -255,6 +313,8 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   func close() {
     guard descriptor >= 0 else { return }
+    if gathered >= 0 { _ = sendGatheredNow() }
+    backlog.release(on: loop)
     loop.close(descriptor)
     descriptor = -1
     readiness = []
@@ -263,6 +323,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   func abort() {
     guard descriptor >= 0 else { return }
+    if gathered >= 0 { _ = sendGatheredNow() }
     // With a linger time of zero, close discards what is queued and sends RST.
     var linger = Glibc.linger(l_onoff: 1, l_linger: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Glibc.linger>.size))

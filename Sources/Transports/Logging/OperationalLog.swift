@@ -38,7 +38,7 @@ public final class OperationalLog: Sendable {
       line.append(value: level.rawValue, style: .text)
       line.append(UInt8(ascii: " "))
       line.append(value: message, style: .text)
-      sink.append(line.bytes.span.bytes, shard: 0)
+      line.withBytes { _ = sink.append($0.bytes, shard: 0) }
     }
   }
 }

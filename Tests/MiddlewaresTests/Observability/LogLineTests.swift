@@ -5,7 +5,7 @@ import Testing
 private func line(_ build: (inout LogLine) -> Void) -> String {
   var line = LogLine()
   build(&line)
-  return String(decoding: line.bytes, as: UTF8.self)
+  return line.withBytes { $0.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) } }
 }
 
 private func json(_ bytes: [UInt8]) -> String { line { $0.append(value: bytes.span, style: .json) } }
@@ -27,7 +27,9 @@ private func json(_ bytes: [UInt8]) -> String { line { $0.append(value: bytes.sp
     {
       line.clear()
       line.append(UnixTime(seconds: seconds))
-      #expect(String(decoding: line.bytes, as: UTF8.self) == "1970-01-01T\(text).000Z")
+      #expect(
+        line.withBytes { $0.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) } }
+          == "1970-01-01T\(text).000Z")
     }
   }
 

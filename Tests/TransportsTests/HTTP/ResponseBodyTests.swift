@@ -135,7 +135,7 @@ import Testing
         let client = try HTTPPeer.connect(proxy)
         try client.send("GET \(target) HTTP/1.1\r\nHost: t\r\n\r\n")
         #expect(try client.readHead()?.status == 200, "\(target)")
-        goOn.put(())
+        if target == "/garbage" { goOn.put(()) }
         let rest = try client.readToEnd()
         #expect(rest.contains("half"), "\(target)")
         #expect(!rest.contains("0\r\n\r\n"), "\(target)")

@@ -103,7 +103,7 @@ extension HTTPConnection {
   private func send(_ body: [UInt8]) async throws {
     if body.count <= Self.joinedBody {
       share.head.append(contentsOf: body)
-      try transmitHead()
+      try share.head.withUnsafeBytes { try transmitLast($0) }
       return try await flush()
     }
     try share.head.withUnsafeBytes { try transmit($0, isMoreAtHand: true) }
@@ -176,6 +176,15 @@ extension HTTPConnection {
     }
     traffic.down += UInt64(sent)
     if sent < bytes.count { outbox.append(UnsafeRawBufferPointer(rebasing: bytes[sent...]), on: connection.loop) }
+  }
+
+  /// As ``transmit(_:isMoreAtHand:)`` for a whole answer on a connection that goes on: a small one is sent with those of others.
+  func transmitLast(_ bytes: UnsafeRawBufferPointer) throws {
+    if keepsAlive, outbox.isEmpty, let socket = wire.socket, socket.sendAtEndOfTurn(bytes) {
+      traffic.down += UInt64(bytes.count)
+    } else {
+      try transmit(bytes)
+    }
   }
 
   func transmit(_ text: StaticString) throws {

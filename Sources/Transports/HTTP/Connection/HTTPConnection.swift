@@ -50,9 +50,6 @@ final class HTTPConnection: HTTPExchange {
   /// Where the next request would begin is not known: what the client sends belongs to one that was refused.
   @exclusivity(unchecked) var isLost = false
 
-  /// Whether a whole answer lies in the outbox until the others that are ready have had their turn.
-  @exclusivity(unchecked) var isHeldBack = false
-
   // MARK: The upstream
 
   let call: UpstreamCall
@@ -94,7 +91,6 @@ final class HTTPConnection: HTTPExchange {
     super.recycle(id: id)
     requestBody.beginNone()
     hasTakenBody = false
-    isHeldBack = false
     bodyReceived = 0
     hasSentContinue = false
     answer = .none
@@ -231,10 +227,24 @@ final class HTTPConnection: HTTPExchange {
   private static let lingerBytes = 256 * 1024
 
   private func end() async {
+    if let socket = wire.socket, socket.hasBacklog, !connection.isCut { await finishBacklog(socket) }
     if let socket = wire.socket, socket.descriptor >= 0, mayHaveUnreadBytes, !connection.isCut { await linger(socket) }
     inbox.release(on: connection.loop)
     outbox.release(on: connection.loop)
     wire.stream.close()
+  }
+
+  /// The last answer counts as sent; here the connection waits until the client has taken it.
+  private func finishBacklog(_ socket: Socket) async {
+    runtime.deadline = .distantFuture
+    do {
+      while socket.hasBacklog {
+        let limit = connection.now + options.bodyIdleTimeout
+        guard try await connection.wait(for: socket, .writable, until: limit) else { return }
+      }
+    } catch {
+      // The connection was cut, or the client is gone: nobody takes it any more.
+    }
   }
 
   private var mayHaveUnreadBytes: Bool {

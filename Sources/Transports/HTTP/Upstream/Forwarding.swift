@@ -90,7 +90,6 @@ extension HTTPConnection {
   private func exchangeMessages(_ destination: ApprovedDestination, _ link: UpstreamLink) async throws -> Bool {
     guard let upstream = call.side else { return true }
     allowance.begin(self)
-    await connection.gatherSends()
     try sendRequest(destination, link, upstream)
     while true {
       var wants = Wants()
@@ -107,13 +106,7 @@ extension HTTPConnection {
           try await switchProtocol(upstream)
           return true
         case .final:
-          if try commitRelayed() {
-            if isHeldBack {
-              isHeldBack = false
-              await connection.gatherSends()
-            }
-            continue
-          }
+          if try commitRelayed() { continue }
           try await write(preparedAnswer)
           // Nobody wants what is left of the upstream's body.
           call.stage = .done

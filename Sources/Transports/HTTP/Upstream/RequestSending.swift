@@ -29,7 +29,10 @@ extension HTTPConnection {
   }
 
   private func finishUpload(_ bytes: [UInt8], _ upstream: RelaySide) throws {
-    bytes.withUnsafeBytes { send($0, to: upstream) }
+    bytes.withUnsafeBytes {
+      if call.outbox.isEmpty, let socket = upstream.socket, socket.sendAtEndOfTurn($0) { return }
+      send($0, to: upstream)
+    }
     call.headEnds = connection.now + options.responseTimeout
   }
 

@@ -14,8 +14,6 @@ extension HTTPConnection {
 
   /// Reads of one turn.
   private static let readsPerTurn = 8
-  /// The largest answer that waits for those of others, see ``Connection/gatherSends()``: copying it costs little.
-  private static let heldBack = 4 * 1024
   private static let readSize = Loop.scratchSize - bodyOffset - bodyTail
 
   // MARK: The head
@@ -177,13 +175,7 @@ extension HTTPConnection {
         try share.head.withUnsafeBytes { try transmit($0, isMoreAtHand: !framed.isEmpty) }
       }
     }
-    if isLast, behindHead, framed.count <= Self.heldBack, answerBody != .chunked, outbox.isEmpty, !isDetached,
-      connection.loop.hasReadyJobs
-    {
-      outbox.append(
-        UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count), on: connection.loop)
-      isHeldBack = true
-    } else if isLast, answerBody == .chunked {
+    if isLast, answerBody == .chunked {
       share.head.removeAll(keepingCapacity: true)
       appendLastChunk(call.framing.body == .chunked && framing.acceptsTrailers ? call.body.trailers : nil)
       let tail = share.head.count
@@ -198,6 +190,8 @@ extension HTTPConnection {
         try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count), isMoreAtHand: true)
         try share.head.withUnsafeBytes { try transmit($0) }
       }
+    } else if isLast, behindHead, !isDetached {
+      try transmitLast(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count))
     } else {
       let isMoreAtHand = !isLast && (call.side?.mayRead ?? false)
       try transmit(
