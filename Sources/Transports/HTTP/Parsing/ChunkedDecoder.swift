@@ -15,15 +15,15 @@ enum ChunkStep: Equatable {
 /// Strict where others are known to differ: a size is digits and nothing else, white space around it, a line feed alone or a
 /// missing line end behind the data end the body as broken. Extensions are checked, counted and dropped.
 struct ChunkedDecoder {
-  private enum State {
+  private enum State: Equatable {
     /// The first digit of a size.
     case sizeBegin
     /// More digits, or what ends them.
     case size
     /// Behind a semicolon: the name of an extension must follow.
     case extensionBegin
-    /// In extensions, which nobody here knows.
-    case chunkExtension
+    /// In an extension, which nobody here knows.
+    case chunkExtension(ExtensionPart)
     /// The line feed behind a size.
     case sizeEnd
     /// In the data.
@@ -38,6 +38,23 @@ struct ChunkedDecoder {
     case ended
   }
 
+  /// Where in `name = value` (RFC 9112, 7.1.1) the next octet of an extension stands.
+  private enum ExtensionPart {
+    case name
+    /// White space, which may stand before an equals sign or a semicolon.
+    case behindName
+    /// Behind the equals sign.
+    case valueBegin
+    case token
+    case quoted
+    /// Behind a backslash in a quoted string.
+    case escaped
+    /// Behind the quotation mark that ends a quoted string.
+    case quotedEnd
+    /// White space behind a value, which may stand before a semicolon.
+    case behindValue
+  }
+
   private let source: MessageSource
   private let maxExtensions: Int
   private let maxBody: UInt64
@@ -47,9 +64,6 @@ struct ChunkedDecoder {
   private var left: UInt64 = 0
   private var total: UInt64 = 0
   private var extensionBytes = 0
-  /// Within a quoted string of an extension, and whether the next octet of it is quoted itself (RFC 9110, 5.6.4).
-  private var isQuoted = false
-  private var isEscaped = false
   private var collector: TrailerCollector
 
   /// The trailers that may be handed on, complete with `.end`.
@@ -68,8 +82,6 @@ struct ChunkedDecoder {
     state = .sizeBegin
     total = 0
     extensionBytes = 0
-    isQuoted = false
-    isEscaped = false
     collector.reset()
   }
 
@@ -115,18 +127,11 @@ struct ChunkedDecoder {
           guard OctetSet.token.contains(octet) else {
             throw source.malformed("a chunk extension begins with \(named(octet)): a name is needed")
           }
-          state = .chunkExtension
+          state = .chunkExtension(.name)
         }
-      case .chunkExtension:
-        let stop = octets.firstControl(i, bytes.count)
-        try countExtension(stop - i)
-        for k in i..<stop { followQuotes(octets[k]) }
-        i = stop
-        guard i < bytes.count else { break }
-        guard octets[i] == 13 else { throw source.malformed("a chunk extension holds \(named(octets[i]))") }
-        // Who goes by quotation marks would read on behind the line end.
-        guard !isQuoted else { throw source.malformed("a chunk extension with an open quotation mark") }
-        state = .sizeEnd
+      case .chunkExtension(let part):
+        if octet != 13 { try countExtension(1) }
+        state = try following(part, octet)
         i &+= 1
       case .sizeEnd:
         guard octet == 10 else { throw source.malformed("a carriage return in a chunk's head without a line feed") }
@@ -166,14 +171,38 @@ struct ChunkedDecoder {
     return .needMore(consumed: bytes.count)
   }
 
-  private mutating func followQuotes(_ octet: UInt8) {
-    if isEscaped {
-      isEscaped = false
-    } else if octet == UInt8(ascii: "\"") {
-      isQuoted.toggle()
-    } else if isQuoted, octet == UInt8(ascii: "\\") {
-      isEscaped = true
+  /// Where an extension is behind this octet.
+  private func following(_ part: ExtensionPart, _ octet: UInt8) throws -> State {
+    let isBlank = octet == 32 || octet == 9
+    if !isBlank, octet < 32 || octet == 127, octet != 13 {
+      throw source.malformed("a chunk extension holds \(named(octet))")
     }
+    switch part {
+    case .quoted:
+      // Who goes by quotation marks would read on behind the line end.
+      if octet == 13 { throw source.malformed("a chunk extension with an open quotation mark") }
+      if octet == UInt8(ascii: "\"") { return .chunkExtension(.quotedEnd) }
+      return .chunkExtension(octet == UInt8(ascii: "\\") ? .escaped : .quoted)
+    case .escaped:
+      if octet == 13 { throw source.malformed("a chunk extension with an open quotation mark") }
+      return .chunkExtension(.quoted)
+    case .valueBegin:
+      if isBlank { return .chunkExtension(.valueBegin) }
+      if octet == UInt8(ascii: "\"") { return .chunkExtension(.quoted) }
+      if OctetSet.token.contains(octet) { return .chunkExtension(.token) }
+    case .name, .behindName:
+      if octet == UInt8(ascii: "=") { return .chunkExtension(.valueBegin) }
+      if octet == UInt8(ascii: ";") { return .extensionBegin }
+      if isBlank { return .chunkExtension(.behindName) }
+      if octet == 13, part == .name { return .sizeEnd }
+      if part == .name, OctetSet.token.contains(octet) { return .chunkExtension(.name) }
+    case .token, .quotedEnd, .behindValue:
+      if octet == UInt8(ascii: ";") { return .extensionBegin }
+      if isBlank { return .chunkExtension(.behindValue) }
+      if octet == 13, part != .behindValue { return .sizeEnd }
+      if part == .token, OctetSet.token.contains(octet) { return .chunkExtension(.token) }
+    }
+    throw source.malformed("a chunk extension goes on with \(named(octet))")
   }
 
   private mutating func countExtension(_ count: Int) throws {

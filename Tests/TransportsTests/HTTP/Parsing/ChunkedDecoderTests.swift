@@ -7,9 +7,9 @@ import Testing
   @Test(arguments: [
     ("0\r\n\r\n", "", ""), ("5\r\nhello\r\n0\r\n\r\n", "hello", ""),
     ("1\r\na\r\n00a\r\n0123456789\r\n0\r\n\r\nGET", "a0123456789", "GET"),
-    ("A\r\n0123456789\r\n000\r\n\r\n", "0123456789", ""), ("2;a\r\nhi\r\n0;b=\"c d\";\t\r\n\r\n", "hi", ""),
+    ("A\r\n0123456789\r\n000\r\n\r\n", "0123456789", ""), ("2;a\r\nhi\r\n0;b=\"c d\" ;\tc\r\n\r\n", "hi", ""),
     ("4\r\n\r\n\r\n\r\n0\r\n\r\nx", "\r\n\r\n", "x"), ("2; \ta\r\nhi\r\n0\r\n\r\n", "hi", ""),
-    ("2;a=\"b;\\\"c\\\\\";d=e\r\nhi\r\n0\r\n\r\n", "hi", ""), ("2;a=\\\r\nhi\r\n0\r\n\r\n", "hi", ""),
+    ("2;a=\"b;\\\"c\\\\\";d=e\r\nhi\r\n0\r\n\r\n", "hi", ""), ("2;a = b ;c\t=\t\"\"\r\nhi\r\n0\r\n\r\n", "hi", ""),
   ])
   func dataIsFoundBetweenTheSizes(text: String, data: String, rest: String) {
     #expect(DecodedBody(text) == .ended(data: data, trailers: "", rest: rest))
@@ -32,6 +32,14 @@ import Testing
     ("5;\nhello", "a chunk extension begins with a line feed: a name is needed"),
     ("5;=a\r\n", "a chunk extension begins with '=': a name is needed"),
     ("5;;a\r\n", "a chunk extension begins with ';': a name is needed"),
+    ("5;a;\r\nhello", "a chunk extension begins with a carriage return: a name is needed"),
+    ("5;bad[=x\r\n", "a chunk extension goes on with '['"), ("5;a b\r\n", "a chunk extension goes on with 'b'"),
+    ("5;a \r\n", "a chunk extension goes on with a carriage return"),
+    ("5;a=\r\n", "a chunk extension goes on with a carriage return"),
+    ("5;a=b \r\n", "a chunk extension goes on with a carriage return"),
+    ("5;a=\"b\"\t\r\n", "a chunk extension goes on with a carriage return"),
+    ("5;a=b=c\r\n", "a chunk extension goes on with '='"), ("5;a=\"b\"c\r\n", "a chunk extension goes on with 'c'"),
+    ("5;a=\\\r\n", "a chunk extension goes on with '\\'"), ("5;a=b\"c\"\r\n", "a chunk extension goes on with '\"'"),
     ("5;a=\"b;c\r\nhello", "a chunk extension with an open quotation mark"),
     ("5;a=\"b\\\"\r\nhello", "a chunk extension with an open quotation mark"),
     ("5;a=\"\\\\\";b=\"\r\nhello", "a chunk extension with an open quotation mark"),
