@@ -17,6 +17,7 @@ let package = Package(
     .library(name: "Middlewares", targets: ["Middlewares"]),
     .library(name: "ScryptPasswords", targets: ["ScryptPasswords"]),
     .library(name: "JWTAuthentication", targets: ["JWTAuthentication"]),
+    .library(name: "RedisStores", targets: ["RedisStores"]),
     .library(name: "Transports", targets: ["Transports"]),
     .executable(name: "ExampleApp", targets: ["ExampleApp"]),
   ],
@@ -30,6 +31,8 @@ let package = Package(
     .target(name: "ScryptPasswords", dependencies: ["Pipeline", "Middlewares", "COpenSSL"], swiftSettings: settings),
     // JSON Web Tokens: signatures through OpenSSL.
     .target(name: "JWTAuthentication", dependencies: ["Pipeline", "Middlewares", "COpenSSL"], swiftSettings: settings),
+    // A Redis client, and limits that several processes share through it. Needs no library; the engine gives it its sockets.
+    .target(name: "RedisStores", dependencies: ["Pipeline", "Middlewares"], swiftSettings: settings),
     // What Glibc's module does not declare: epoll, splice, accept4, ...
     .target(name: "CShim"),
     .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
@@ -54,6 +57,10 @@ let package = Package(
     .testTarget(
       name: "JWTAuthenticationTests",
       dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "JWTAuthentication", "COpenSSL", "CMallocCount"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "RedisStoresTests",
+      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "RedisStores", "Transports", "CMallocCount"],
       swiftSettings: settings),
     .testTarget(
       name: "TransportsTests",

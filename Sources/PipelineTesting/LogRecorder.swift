@@ -50,11 +50,19 @@ public final class LogRecorder: LogSink {
 public final class ManualServices: BackgroundServices {
   public let clock: ManualClock
   public let log: LogRecorder
+  /// What tasks on a loop find when they dial.
+  public let network: MockNetwork
+  let loopCount: Int
   private let random: Mutex<SeededRandom>
 
-  public init(clock: ManualClock = ManualClock(), log: LogRecorder = LogRecorder(), seed: UInt64 = 1) {
+  public init(
+    clock: ManualClock = ManualClock(), log: LogRecorder = LogRecorder(), network: MockNetwork = MockNetwork(),
+    loops: Int = 1, seed: UInt64 = 1
+  ) {
     self.clock = clock
     self.log = log
+    self.network = network
+    loopCount = loops
     random = Mutex(SeededRandom(seed: seed))
   }
 

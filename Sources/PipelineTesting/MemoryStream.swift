@@ -138,6 +138,7 @@ public struct MemoryPeer: Sendable {
     case echo, sink
     case says([UInt8], thenFinishes: Bool)
     case resets
+    case answers(@Sendable ([UInt8]) -> [UInt8])
   }
 
   let behaviour: Behaviour
@@ -151,6 +152,12 @@ public struct MemoryPeer: Sendable {
   /// Says this at once.
   public static func says(_ bytes: [UInt8], thenFinishes: Bool = true) -> MemoryPeer {
     MemoryPeer(behaviour: .says(bytes, thenFinishes: thenFinishes))
+  }
+
+  /// Answers whatever comes with what `answer` makes of it; finishes when the other side has. A conversation that goes on
+  /// over several pieces keeps its state in the closure.
+  public static func answers(_ answer: @escaping @Sendable ([UInt8]) -> [UInt8]) -> MemoryPeer {
+    MemoryPeer(behaviour: .answers(answer))
   }
 
   /// Takes the far end over.
@@ -196,6 +203,7 @@ private final class PeerDriver: StreamWaker {
       // Reads only what it can pass on, so that a near end which does not read is held up, too.
       let bytes = pending.isEmpty ? try stream.readAll() : []
       if case .echo = behaviour { pending += bytes }
+      if case .answers(let answer) = behaviour, !bytes.isEmpty { pending += answer(bytes) }
       var taken = 0
       if !pending.isEmpty {
         taken = try stream.write(pending)
@@ -206,7 +214,7 @@ private final class PeerDriver: StreamWaker {
     let sawEnd = stream.hasEnded
     let wantsToFinish: Bool
     switch behaviour {
-    case .echo, .sink: wantsToFinish = sawEnd
+    case .echo, .sink, .answers: wantsToFinish = sawEnd
     case .says(_, let thenFinishes): wantsToFinish = thenFinishes || sawEnd
     case .resets: wantsToFinish = false
     }

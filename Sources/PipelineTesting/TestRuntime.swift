@@ -190,7 +190,7 @@ public final class ConnectionControl: Sendable {
   func ended() { state.withLock { $0.parked = nil } }
 }
 
-private final class HandleWaker: StreamWaker {
+final class HandleWaker: StreamWaker {
   var handle: WakeHandle?
   func wake(_ stream: any ByteStream) { handle?.wake() }
 }
@@ -202,7 +202,7 @@ private final class HandleSignalWaiter: SignalWaiter {
 }
 
 extension MemoryStream {
-  fileprivate func isReady(for interest: Interest) -> Bool {
+  func isReady(for interest: Interest) -> Bool {
     switch interest {
     case .readable: readableCount > 0 || hasEnded || isReset
     case .writable: hasRoom || isReset

@@ -25,25 +25,32 @@ extension ConnectionRuntime {
   package final func read(
     from stream: any ByteStream, into buffer: inout [UInt8], atMost limit: Int = 16 * 1024
   ) async throws -> Bool {
-    precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
     while true {
-      var found = StreamRead.wouldBlock
-      try buffer.append(addingCapacity: limit) { out in
-        found = try out.withUnsafeMutableBufferPointer { storage, count in
-          // The free part of the array's storage, handed to the stream as raw bytes for the length of this call.
-          let free = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(storage)[count...])
-          var raw = OutputRawSpan(buffer: free, initializedCount: 0)
-          let result = try stream.read(into: &raw)
-          count += raw.finalize(for: free)
-          return result
-        }
-      }
-      switch found {
+      switch try Self.readNow(from: stream, into: &buffer, atMost: limit) {
       case .bytes: return true
       case .end: return false
       case .wouldBlock: try await wait(for: stream, .readable)
       }
     }
+  }
+
+  /// Appends what is there now.
+  package static func readNow(
+    from stream: any ByteStream, into buffer: inout [UInt8], atMost limit: Int = 16 * 1024
+  ) throws -> StreamRead {
+    precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
+    var found = StreamRead.wouldBlock
+    try buffer.append(addingCapacity: limit) { out in
+      found = try out.withUnsafeMutableBufferPointer { storage, count in
+        // The free part of the array's storage, handed to the stream as raw bytes for the length of this call.
+        let free = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(storage)[count...])
+        var raw = OutputRawSpan(buffer: free, initializedCount: 0)
+        let result = try stream.read(into: &raw)
+        count += raw.finalize(for: free)
+        return result
+      }
+    }
+    return found
   }
 
   /// As `Exchange.write(_:to:)`.

@@ -8,7 +8,7 @@ internal import Pipeline
 /// by the deadline, by the loss of the client, and by a cut. Waiting allocates nothing: the continuation is stored here,
 /// carries no value, and what woke the task is read afterwards. The deadline's timer is shared by all waits (see
 /// `LazyTimer`).
-final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWork, @unchecked Sendable {
+final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork, @unchecked Sendable {
   // Sound as Sendable: everything here is used on the loop's thread alone (see `Loop`).
 
   /// What the task is parked on, which says what may wake it.
@@ -411,44 +411,5 @@ final class Connection: ConnectionRuntime, StreamWaker, TimerTarget, RequeuedWor
     try checkBeforeWaiting(mayLoseClient: true)
     if limit <= loop.now { return false }
     return try await park(.streams, on: nil, until: limit)
-  }
-}
-
-/// One wait for a signal that fires on any thread.
-private final class SignalWait: SignalWaiter, LoopMessage, @unchecked Sendable {
-  // Sound as Sendable: `ticket` is written before the signal knows the waiter.
-  private let connection: Connection
-  var ticket: UInt64 = 0
-
-  init(_ connection: Connection) { self.connection = connection }
-
-  func signalled() { connection.loop.post(self) }
-
-  func received(on loop: Loop) { connection.workEnded(ticket) }
-}
-
-/// One call on the offload pool, which comes back to its connection's loop.
-private final class OffloadedCall<Result: Sendable>: OffloadWork, LoopMessage, @unchecked Sendable {
-  // Sound as Sendable: `outcome` is written by the pool's thread and read by the loop after `post`, which orders the two.
-  private let work: @Sendable () throws -> Result
-  private let connection: Connection
-  private var outcome: Swift.Result<Result, any Error>?
-  var ticket: UInt64 = 0
-
-  init(_ work: @escaping @Sendable () throws -> Result, for connection: Connection) {
-    self.work = work
-    self.connection = connection
-  }
-
-  func perform() {
-    outcome = Swift.Result { try work() }
-    connection.loop.post(self)
-  }
-
-  func received(on loop: Loop) { connection.workEnded(ticket) }
-
-  func result() throws -> Result {
-    // Set before the message that woke the connection was posted.
-    try outcome!.get()
   }
 }

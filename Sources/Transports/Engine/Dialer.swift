@@ -15,12 +15,12 @@ struct DialOptions: Sendable {
 /// Connects to one of several addresses by Happy Eyeballs (RFC 8305): the shell around the schedule `HappyEyeballs`.
 ///
 /// One address is the common case and takes a path without the schedule: nothing is allocated but the socket.
-struct Dialer {
-  private let connection: Connection
+struct Dialer<Parked: ParkedTask> {
+  private let connection: Parked
   private let options: DialOptions
   private let timeout: Duration
 
-  init(_ connection: Connection, _ options: DialOptions, timeout: Duration) {
+  init(_ connection: Parked, _ options: DialOptions, timeout: Duration) {
     self.connection = connection
     self.options = options
     self.timeout = timeout

@@ -46,22 +46,22 @@ struct SystemLookup: NameLookup {
 ///
 /// The lock is held for a table look-up only, never while anything waits.
 final class Resolver: Sendable {
-  /// One connection that waits for a name.
+  /// One task that waits for a name.
   fileprivate final class Waiter: LoopMessage, @unchecked Sendable {
     // Sound as Sendable: `outcome` is written before `post`, which orders it before the loop's read.
-    private let connection: Connection
+    private let task: any ParkedTask
     var ticket: UInt64 = 0
     /// Nil: no thread was free to ask.
     private(set) var outcome: ResolverCache<Waiter>.Outcome?
 
-    init(_ connection: Connection) { self.connection = connection }
+    init(_ task: any ParkedTask) { self.task = task }
 
     func come(with outcome: ResolverCache<Waiter>.Outcome?) {
       self.outcome = outcome
-      connection.loop.post(self)
+      task.loop.post(self)
     }
 
-    func received(on loop: Loop) { connection.workEnded(ticket) }
+    func received(on loop: Loop) { task.workEnded(ticket) }
   }
 
   private let lookup: any NameLookup
@@ -79,14 +79,14 @@ final class Resolver: Sendable {
     cache = Mutex(ResolverCache(caching))
   }
 
-  /// The addresses of a name, in the order in which to try them. To be called by the connection's task.
+  /// The addresses of a name, in the order in which to try them. To be called by the task.
   ///
   /// - Throws: `Rejection(.nameNotFound)`; `.overloaded` when no thread is free to ask; what ends a wait.
-  func resolve(_ name: DomainName, for connection: Connection) async throws -> [IPAddress] {
+  func resolve(_ name: DomainName, for task: some ParkedTask) async throws -> [IPAddress] {
     if let addresses = Self.withoutAsking(name) { return addresses }
     if let outcome = cache.withLock({ $0.recall(name, now: clock()) }) { return try Self.addresses(name, outcome) }
-    let waiter = Waiter(connection)
-    try await connection.awaitWork { ticket in
+    let waiter = Waiter(task)
+    try await task.awaitWork { ticket in
       waiter.ticket = ticket
       ask(name, waiter)
       return true

@@ -30,6 +30,12 @@ final class ServerBackground: BackgroundServices {
     }
   }
 
+  var loops: Int { engine.loops.count }
+
+  func run(on loop: Int, _ body: @escaping @Sendable (LoopRuntime) async throws -> Void) async throws {
+    try await LoopTask.run(on: engine.loops[loop], of: engine, body)
+  }
+
   func offload<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
     try await withCheckedThrowingContinuation { continuation in
       if !engine.offloadPool.submit(BackgroundWork(work, continuation)) {
