@@ -1,3 +1,5 @@
+internal import Pipeline
+
 /// What a limit says about one take.
 public struct LimitDecision: Hashable, Sendable {
   public var isAllowed: Bool
@@ -9,12 +11,26 @@ public struct LimitDecision: Hashable, Sendable {
   /// Whole tokens left.
   public var remaining: Int
   /// Until the limit is whole again, if nothing more is taken.
-  public var reset: Duration
+  public var reset: Duration {
+    get { Self.duration(resetNanoseconds) }
+    set { resetNanoseconds = Self.nanoseconds(newValue) }
+  }
   /// Zero when allowed; otherwise the time after which the same cost fits, if nobody else takes; ``never`` when it is more
   /// than the limit ever holds.
-  public var retryAfter: Duration
+  public var retryAfter: Duration {
+    get { Self.duration(retryNanoseconds) }
+    set { retryNanoseconds = Self.nanoseconds(newValue) }
+  }
   /// How long an admitted exchange must be held back, where the algorithm shapes (``LeakyBucket``); zero otherwise.
-  public var delay: Duration
+  public var delay: Duration {
+    get { Self.duration(delayNanoseconds) }
+    set { delayNanoseconds = Self.nanoseconds(newValue) }
+  }
+
+  // A `Duration` is 128 bits of attoseconds: made only for who looks.
+  private var resetNanoseconds: Int64
+  private var retryNanoseconds: Int64
+  private var delayNanoseconds: Int64
 
   public init(
     isAllowed: Bool, isCounted: Bool = true, limit: Int, remaining: Int, reset: Duration, retryAfter: Duration = .zero,
@@ -24,9 +40,34 @@ public struct LimitDecision: Hashable, Sendable {
     self.isCounted = isCounted
     self.limit = limit
     self.remaining = remaining
-    self.reset = reset
-    self.retryAfter = retryAfter
-    self.delay = delay
+    resetNanoseconds = Self.nanoseconds(reset)
+    retryNanoseconds = Self.nanoseconds(retryAfter)
+    delayNanoseconds = Self.nanoseconds(delay)
+  }
+
+  /// In ticks (see ``LimitPlan``), rounded up to nanoseconds: a client that waits so long has waited long enough.
+  ///
+  /// - Parameter retryTicks: `nil`: never.
+  @inline(__always)
+  init(
+    isAllowed: Bool, limit: Int, remaining: Int, resetTicks: UInt64, retryTicks: UInt64? = 0, delayTicks: UInt64 = 0
+  ) {
+    self.isAllowed = isAllowed
+    isCounted = true
+    self.limit = limit
+    self.remaining = remaining
+    resetNanoseconds = Self.nanoseconds(resetTicks)
+    retryNanoseconds = retryTicks.map { Self.nanoseconds($0) } ?? .max
+    delayNanoseconds = Self.nanoseconds(delayTicks)
+  }
+
+  @inline(__always)
+  private static func nanoseconds(_ ticks: UInt64) -> Int64 { Int64((ticks + 15) / LimitPlan.ticksPerNanosecond) }
+
+  private static func nanoseconds(_ duration: Duration) -> Int64 { duration.nanosecondsClamped }
+
+  private static func duration(_ nanoseconds: Int64) -> Duration {
+    nanoseconds == .max ? never : .nanoseconds(nanoseconds)
   }
 
   /// The answer where no balance is known.

@@ -16,15 +16,13 @@ public final class MemoryLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   public let rate: Rate
   public let options: LimitStoreOptions
   private let plan: LimitPlan
-  private let kept: Kept
+  // Shared with the store that goes on after a reload.
+  private let table: Algorithm.Table
+  private let own: OwnLimits
+  private let closing: Closing
 
-  /// What a reload hands on.
-  private final class Kept: Sendable {
-    let table: Algorithm.Table
-    let own = OwnLimits()
+  private final class Closing: Sendable {
     let isClosed = Atomic<Bool>(false)
-
-    init(_ table: Algorithm.Table) { self.table = table }
   }
 
   /// Numbers out of range count as the nearest allowed one, or for a rate as one a second: ask ``problems`` first.
@@ -35,7 +33,9 @@ public final class MemoryLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
     self.rate = rate
     self.options = options
     plan = LimitPlan(rate)
-    kept = Kept(Algorithm.Table(algorithm, options))
+    table = Algorithm.Table(algorithm, options)
+    own = OwnLimits()
+    closing = Closing()
   }
 
   /// A store with another policy that goes on with the balances of `old`, and shares them with it: a key whose limit is the
@@ -46,49 +46,55 @@ public final class MemoryLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
     self.rate = rate
     self.options = options
     plan = LimitPlan(rate)
-    kept = old.kept
+    table = old.table
+    own = old.own
+    closing = old.closing
   }
 
   /// What is wrong with the rate and the options, one sentence each.
   public var problems: [String] { (algorithm.problem(with: rate).map { [$0] } ?? []) + options.problems }
 
   /// What has become of the keys.
-  public var counts: LimitTableCounts { kept.table.counts }
+  public var counts: LimitTableCounts { table.counts }
 
   @specialized(where Algorithm == TokenBucketAlgorithm)
   @specialized(where Algorithm == GCRA)
+  @specialized(where Algorithm == LeakyBucket)
+  @specialized(where Algorithm == FixedWindow)
+  @specialized(where Algorithm == SlidingWindowCounter)
+  @specialized(where Algorithm == SlidingLog)
   public func take(_ key: LimitKey, cost: Int, rate: Rate?, now: @autoclosure () -> Instant) throws -> LimitDecision {
     try check(cost)
-    return kept.table.step(.take(cost), key, plan(of: key, rate)) { LimitPlan.ticks(now()) } ?? noRoom
+    return table.step(.take(cost), key, plan(of: key, rate)) { LimitPlan.ticks(now()) } ?? noRoom
   }
 
   @specialized(where Algorithm == TokenBucketAlgorithm)
   public func peek(_ key: LimitKey, rate: Rate?, now: @autoclosure () -> Instant) throws -> LimitDecision {
     try check(0)
-    return kept.table.step(.look, key, plan(of: key, rate)) { LimitPlan.ticks(now()) } ?? noRoom
+    return table.step(.look, key, plan(of: key, rate)) { LimitPlan.ticks(now()) } ?? noRoom
   }
 
   @specialized(where Algorithm == TokenBucketAlgorithm)
   public func refund(_ key: LimitKey, cost: Int, rate: Rate?, now: @autoclosure () -> Instant) throws {
     try check(cost)
-    _ = kept.table.step(.refund(cost), key, plan(of: key, rate)) { LimitPlan.ticks(now()) }
+    _ = table.step(.refund(cost), key, plan(of: key, rate)) { LimitPlan.ticks(now()) }
   }
 
   public func set(_ key: LimitKey, tokens: Int, interval: Duration, now: @autoclosure () -> Instant) throws {
     try check(0)
     let rate = Rate.per(interval, tokens)
     if let problem = algorithm.problem(with: rate) { throw LimitStoreError.invalid(problem) }
-    guard kept.own.set(key, LimitPlan(rate), at: LimitPlan.ticks(now()), atMost: options.maxKeys) else {
+    guard own.set(key, LimitPlan(rate), at: LimitPlan.ticks(now()), atMost: options.maxKeys) else {
       throw LimitStoreError.unavailable("\(options.maxKeys) keys have a limit of their own, which is maxKeys")
     }
   }
 
-  public func close() { kept.isClosed.store(true, ordering: .releasing) }
+  public func close() { closing.isClosed.store(true, ordering: .releasing) }
 
   /// Forgets the keys that have been idle for `minTTL`, every `ttlInterval`, and writes a line when new keys found no room.
   public func run(_ services: any BackgroundServices) async throws {
     var reported = counts.turnedAway
-    while !kept.isClosed.load(ordering: .acquiring) {
+    while !closing.isClosed.load(ordering: .acquiring) {
       try await services.sleep(for: options.ttlInterval)
       let now = services.now
       // A look at every slot: long, for a table of millions.
@@ -111,8 +117,8 @@ public final class MemoryLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   public func collect(now: Instant) -> Int {
     let tick = LimitPlan.ticks(now)
     let age = LimitPlan.ticks(options.minTTL)
-    let used = kept.table.collect(now: tick, age: age)
-    kept.own.collect(now: tick, age: age) { kept.table.holds($0) }
+    let used = table.collect(now: tick, age: age)
+    own.collect(now: tick, age: age) { table.holds($0) }
     return used
   }
 
@@ -123,12 +129,12 @@ public final class MemoryLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   @inline(__always)
   private func plan(of key: LimitKey, _ rate: Rate?) -> LimitPlan {
     if let rate { return rate == self.rate ? plan : LimitPlan(rate) }
-    return kept.own.plan(of: key) ?? plan
+    return own.plan(of: key) ?? plan
   }
 
   @inline(__always)
   private func check(_ cost: Int) throws {
-    if kept.isClosed.load(ordering: .acquiring) { throw LimitStoreError.closed }
+    if closing.isClosed.load(ordering: .acquiring) { throw LimitStoreError.closed }
     if !(0...1_000_000_000).contains(cost) {
       throw LimitStoreError.invalid("a cost of \(cost): 0 to 1,000,000,000 tokens are allowed")
     }

@@ -23,17 +23,15 @@ struct EarliestTime {
 
   var word: UInt64 { now + owed }
 
-  func allowed(delay: Duration = .zero) -> LimitDecision {
+  func allowed(delay: UInt64 = 0) -> LimitDecision {
     LimitDecision(
-      isAllowed: true, limit: plan.burst, remaining: remaining, reset: LimitPlan.duration(owed), delay: delay)
+      isAllowed: true, limit: plan.burst, remaining: remaining, resetTicks: owed, delayTicks: delay)
   }
 
   func refused(_ cost: Int) -> LimitDecision {
-    let wait =
-      cost > plan.burst
-      ? LimitDecision.never : LimitPlan.duration(owed + plan.cost * UInt64(cost) - plan.capacity)
-    return LimitDecision(
-      isAllowed: false, limit: plan.burst, remaining: remaining, reset: LimitPlan.duration(owed), retryAfter: wait)
+    LimitDecision(
+      isAllowed: false, limit: plan.burst, remaining: remaining, resetTicks: owed,
+      retryTicks: cost > plan.burst ? nil : owed + plan.cost * UInt64(cost) - plan.capacity)
   }
 
   /// The word after `cost` tokens were given back.

@@ -51,11 +51,11 @@ public struct FixedWindow: LimitAlgorithm, Hashable {
   private func decision(
     _ window: State, _ isAllowed: Bool, _ cost: Int, _ now: UInt64, _ plan: LimitPlan
   ) -> LimitDecision {
-    let end = LimitPlan.duration(window.start + plan.period - now)
+    let end = window.start + plan.period - now
     return LimitDecision(
       isAllowed: isAllowed, limit: plan.count, remaining: plan.count - window.used,
-      reset: window.used > 0 ? end : .zero,
-      retryAfter: isAllowed ? .zero : cost > plan.count ? LimitDecision.never : end)
+      resetTicks: window.used > 0 ? end : 0,
+      retryTicks: isAllowed ? 0 : cost > plan.count ? nil : end)
   }
 }
 

@@ -18,7 +18,7 @@ public struct LeakyBucket: LimitWordAlgorithm, Hashable {
     guard cost > 0 else { return before.allowed() }
     guard let after = before.taking(cost) else { return before.refused(cost) }
     state = after.word
-    return after.allowed(delay: LimitPlan.duration(before.owed))
+    return after.allowed(delay: before.owed)
   }
 
   /// The place in the queue becomes free for who comes next; who waits behind it does not leave earlier.
@@ -28,7 +28,7 @@ public struct LeakyBucket: LimitWordAlgorithm, Hashable {
 
   public func look(at state: UInt64, at now: UInt64, _ plan: LimitPlan) -> LimitDecision {
     let queue = EarliestTime(state, now, plan)
-    return queue.taking(1) == nil ? queue.refused(1) : queue.allowed(delay: LimitPlan.duration(queue.owed))
+    return queue.taking(1) == nil ? queue.refused(1) : queue.allowed(delay: queue.owed)
   }
 
   public func rescale(_ state: inout UInt64, from old: LimitPlan, to new: LimitPlan, at now: UInt64) {

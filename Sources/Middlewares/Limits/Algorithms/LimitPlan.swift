@@ -41,11 +41,6 @@ public struct LimitPlan: Hashable, Sendable {
     min(UInt64(max(0, duration.nanosecondsClamped)), 1 << 59) * ticksPerNanosecond
   }
 
-  /// Rounded up to whole nanoseconds: a client that waits so long has waited long enough.
-  static func duration(_ ticks: UInt64) -> Duration {
-    .nanoseconds(Int64((ticks + ticksPerNanosecond - 1) / ticksPerNanosecond))
-  }
-
   /// `value * numerator / denominator`, rounded up; the result must fit.
   static func scaled(_ value: UInt64, by numerator: UInt64, over denominator: UInt64) -> UInt64 {
     let product = value.multipliedFullWidth(by: numerator)

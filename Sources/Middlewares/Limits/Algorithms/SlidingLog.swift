@@ -123,18 +123,18 @@ public struct SlidingLog: LimitAlgorithm, Hashable {
     let idle = idle(from: state, plan)
     return LimitDecision(
       isAllowed: isAllowed, limit: plan.count, remaining: max(0, plan.count - state.used),
-      reset: idle > now ? LimitPlan.duration(idle - now) : .zero,
-      retryAfter: isAllowed ? .zero : cost > plan.count ? LimitDecision.never : wait(for: cost, state, now, plan))
+      resetTicks: idle > now ? idle - now : 0,
+      retryTicks: isAllowed ? 0 : cost > plan.count ? nil : wait(for: cost, state, now, plan))
   }
 
   /// Until so many of the oldest entries have left the period that `cost` fits.
-  private func wait(for cost: Int, _ state: State, _ now: UInt64, _ plan: LimitPlan) -> Duration {
+  private func wait(for cost: Int, _ state: State, _ now: UInt64, _ plan: LimitPlan) -> UInt64 {
     var needed = state.used + cost - plan.count
     for index in 0..<state.entries {
       needed -= state[index].tokens
-      if needed <= 0 { return LimitPlan.duration(state[index].at + plan.period - now) }
+      if needed <= 0 { return state[index].at + plan.period - now }
     }
-    return .zero
+    return 0
   }
 }
 

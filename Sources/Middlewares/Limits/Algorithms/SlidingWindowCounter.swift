@@ -77,9 +77,8 @@ public struct SlidingWindowCounter: LimitAlgorithm, Hashable {
     let idle = idle(from: window, plan)
     return LimitDecision(
       isAllowed: isAllowed, limit: plan.count, remaining: max(0, plan.count - estimate(window, now, plan)),
-      reset: idle > now ? LimitPlan.duration(idle - now) : .zero,
-      retryAfter: isAllowed
-        ? .zero : cost > plan.count ? LimitDecision.never : LimitPlan.duration(wait(for: cost, window, now, plan)))
+      resetTicks: idle > now ? idle - now : 0,
+      retryTicks: isAllowed ? 0 : cost > plan.count ? nil : wait(for: cost, window, now, plan))
   }
 
   /// Until so much of the earlier window has passed that the estimate leaves room.

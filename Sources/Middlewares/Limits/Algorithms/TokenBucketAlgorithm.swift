@@ -112,20 +112,20 @@ private struct WholeIntervals {
   }
 
   var allowed: LimitDecision {
-    LimitDecision(isAllowed: true, limit: plan.burst, remaining: plan.burst - used, reset: wait(for: used))
+    LimitDecision(isAllowed: true, limit: plan.burst, remaining: plan.burst - used, resetTicks: wait(for: used))
   }
 
   func refused(_ cost: Int) -> LimitDecision {
     LimitDecision(
-      isAllowed: false, limit: plan.burst, remaining: plan.burst - used, reset: wait(for: used),
-      retryAfter: cost > plan.burst ? LimitDecision.never : wait(for: used + cost - plan.burst))
+      isAllowed: false, limit: plan.burst, remaining: plan.burst - used, resetTicks: wait(for: used),
+      retryTicks: cost > plan.burst ? nil : wait(for: used + cost - plan.burst))
   }
 
   /// Until the boundary at which so many tokens have been added.
-  private func wait(for tokens: Int) -> Duration {
-    guard tokens > 0 else { return .zero }
+  private func wait(for tokens: Int) -> UInt64 {
+    guard tokens > 0 else { return 0 }
     let periods = UInt64((tokens - 1) / plan.count + 1)
-    return LimitPlan.duration(boundary + periods * plan.period - now)
+    return boundary + periods * plan.period - now
   }
 
   static func problem(with rate: Rate) -> String? {

@@ -51,11 +51,15 @@ final class LimitSegment: Sendable {
 
   let setCount: Int
   private let groups: [LimitGroup]
+  /// The same again, to be used without counting references: two threads that count the same one are in each other's way.
+  /// Sound because `groups` holds them as long as this object lives, and is never changed.
+  private let uncounted: [Unmanaged<LimitGroup>]
 
   /// A quarter more slots than keys, because the two sets of some keys fill before the others.
   init(keys: Int) {
     setCount = max(1, (keys + keys / 4 + Self.ways - 1) / Self.ways)
     groups = (0..<(setCount + LimitGroup.sets - 1) / LimitGroup.sets).map { _ in LimitGroup() }
+    uncounted = groups.map { Unmanaged.passUnretained($0) }
   }
 
   var slotCount: Int { setCount * Self.ways }
@@ -72,7 +76,12 @@ final class LimitSegment: Sendable {
   /// Reads or changes one slot.
   @inline(__always)
   func withSlot<Result>(_ slot: Int, _ body: (borrowing LimitSlot) -> Result) -> Result {
-    body(groups[slot >> 9].slots[slot & 511])
+    withGroup(slot >> 9) { body($0.slots[slot & 511]) }
+  }
+
+  @inline(__always)
+  private func withGroup<Result>(_ group: Int, _ body: (LimitGroup) -> Result) -> Result {
+    uncounted[group]._withUnsafeGuaranteedRef(body)
   }
 
   /// The slot of a key, if it is there: sure while the locks of its sets are held, and else to be proved by the word.
@@ -84,24 +93,25 @@ final class LimitSegment: Sendable {
 
   @inline(__always)
   private func find(_ key: LimitKey, _ hash: UInt64, in set: Int) -> Int? {
-    let group = set >> 5
     let tags = (set & 31) * 2
     let wanted = Self.tag(hash) &* 0x0101_0101_0101_0101
-    for half in 0..<2 {
-      let found = groups[group].tags[tags + half].load(ordering: .acquiring) ^ wanted
-      // A bit for each byte that is 0; now and then also for the byte above such a one, which the key then rules out.
-      var candidates = (found &- 0x0101_0101_0101_0101) & ~found & 0x8080_8080_8080_8080
-      while candidates != 0 {
-        let slot = set * Self.ways + half * 8 + candidates.trailingZeroBitCount / 8
-        if groups[slot >> 9].slots[slot & 511].low.load(ordering: .acquiring) == key.low,
-          groups[slot >> 9].slots[slot & 511].high.load(ordering: .acquiring) == key.high
-        {
-          return slot
+    return withGroup(set >> 5) { group in
+      for half in 0..<2 {
+        let found = group.tags[tags + half].load(ordering: .acquiring) ^ wanted
+        // A bit for each byte that is 0; now and then also for the byte above such a one, which the key then rules out.
+        var candidates = (found &- 0x0101_0101_0101_0101) & ~found & 0x8080_8080_8080_8080
+        while candidates != 0 {
+          let slot = set * Self.ways + half * 8 + candidates.trailingZeroBitCount / 8
+          if group.slots[slot & 511].low.load(ordering: .acquiring) == key.low,
+            group.slots[slot & 511].high.load(ordering: .acquiring) == key.high
+          {
+            return slot
+          }
+          candidates &= candidates - 1
         }
-        candidates &= candidates - 1
       }
+      return nil
     }
-    return nil
   }
 
   /// 1 to 255; 0 is an empty slot. From the bits that choose neither set.
@@ -118,7 +128,7 @@ final class LimitSegment: Sendable {
   }
 
   func withLock<Result>(_ set: Int, _ body: () -> Result) -> Result {
-    groups[set >> 5].locks[set & 31].withLock { _ in body() }
+    withGroup(set >> 5) { $0.locks[set & 31].withLock { _ in body() } }
   }
 
   /// Which slots a new key may have.
@@ -211,12 +221,15 @@ final class LimitSegment: Sendable {
   }
 
   private func tagByte(_ slot: Int) -> UInt64 {
-    groups[slot >> 9].tags[(slot & 511) >> 3].load(ordering: .acquiring) >> UInt64((slot & 7) * 8) & 0xff
+    let tags = withGroup(slot >> 9) { $0.tags[(slot & 511) >> 3].load(ordering: .acquiring) }
+    return (tags >> UInt64((slot & 7) * 8)) & 0xff
   }
 
   private func setTag(_ slot: Int, _ tag: UInt64) {
     let shift = UInt64((slot & 7) * 8)
-    let tags = groups[slot >> 9].tags[(slot & 511) >> 3].load(ordering: .acquiring)
-    groups[slot >> 9].tags[(slot & 511) >> 3].store(tags & ~(0xff << shift) | tag << shift, ordering: .releasing)
+    withGroup(slot >> 9) { group in
+      let tags = group.tags[(slot & 511) >> 3].load(ordering: .acquiring)
+      group.tags[(slot & 511) >> 3].store(tags & ~(0xff << shift) | (tag << shift), ordering: .releasing)
+    }
   }
 }
