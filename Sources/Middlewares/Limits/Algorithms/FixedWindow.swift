@@ -45,7 +45,8 @@ public struct FixedWindow: LimitAlgorithm, Hashable {
 
   private func current(_ state: State, _ now: UInt64, _ plan: LimitPlan) -> State {
     let start = now - now % plan.period
-    return state.start == start ? state : State(start: start, used: 0)
+    // A clock that lags behind that of another thread does not bring a window back.
+    return state.start >= start ? state : State(start: start, used: 0)
   }
 
   private func decision(

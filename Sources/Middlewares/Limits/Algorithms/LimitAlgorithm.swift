@@ -23,8 +23,8 @@ public enum LimitAlgorithmKind: Hashable, Sendable {
 
 /// How a limit counts: pure steps over the state of one key. It knows no clock, no lock and no other key.
 ///
-/// Times are ticks of a sixteenth of a nanosecond (see ``LimitPlan``). They do not go backwards from one step of a key to
-/// the next one.
+/// Times are ticks of a sixteenth of a nanosecond (see ``LimitPlan``). A step may see a time that is a little before that of
+/// the step before it, where the clock of one thread lags behind another's: nothing may be won by that.
 public protocol LimitAlgorithm: Sendable {
   /// What is kept of one key.
   associatedtype State: Sendable

@@ -21,7 +21,7 @@ public struct SlidingLog: LimitAlgorithm, Hashable {
     }
 
     mutating func append(_ entry: Entry) {
-      if entries > 0, self[entries - 1].at == entry.at {
+      if entries > 0, self[entries - 1].at >= entry.at {
         self[entries - 1].tokens += entry.tokens
       } else {
         if entries == ring.count { grow() }
@@ -106,7 +106,8 @@ public struct SlidingLog: LimitAlgorithm, Hashable {
       let upToHere = Int(LimitPlan.scaled(UInt64(seen), by: UInt64(new.count), over: UInt64(old.count)))
       guard upToHere > rescaled.used else { continue }
       // What is left of its time is rounded up: an entry leaves the period late rather than early.
-      let left = LimitPlan.scaled(state[index].at + old.period - now, by: new.period, over: old.period)
+      let left = LimitPlan.scaled(
+        min(state[index].at + old.period - now, old.period), by: new.period, over: old.period)
       let age = min(new.period - left, now)
       rescaled.append(State.Entry(at: now - age, tokens: upToHere - rescaled.used))
     }

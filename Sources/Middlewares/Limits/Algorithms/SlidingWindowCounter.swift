@@ -60,14 +60,15 @@ public struct SlidingWindowCounter: LimitAlgorithm, Hashable {
 
   private func current(_ state: State, _ now: UInt64, _ plan: LimitPlan) -> State {
     let start = now - now % plan.period
-    if state.start == start { return state }
+    // A clock that lags behind that of another thread does not bring a window back.
+    if state.start >= start { return state }
     let isNext = state.start + plan.period == start
     return State(start: start, used: 0, before: isNext ? state.used : 0)
   }
 
   /// Rounded up, so that it admits less rather than more.
   private func estimate(_ window: State, _ now: UInt64, _ plan: LimitPlan) -> Int {
-    let left = window.start + plan.period - now
+    let left = min(window.start + plan.period - now, plan.period)
     return window.used + Int(LimitPlan.scaled(UInt64(window.before), by: left, over: plan.period))
   }
 

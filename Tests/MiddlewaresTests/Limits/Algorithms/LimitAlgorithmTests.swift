@@ -231,6 +231,33 @@ import Testing
     #expect(taken.count > 1000)
   }
 
+  // MARK: - Clocks that lag
+
+  @Test func aClockThatLagsBehindAnotherThreadsWinsNothing() throws {
+    func check<Algorithm: LimitAlgorithm>(_ algorithm: Algorithm) throws {
+      let store = MemoryLimitStore(.perSecond(10), algorithm: algorithm)
+      func take(_ microseconds: UInt64, _ cost: Int) throws -> Bool {
+        try store.take(.global, cost: cost, rate: nil, now: Instant(nanoseconds: microseconds * 1000)).isAllowed
+      }
+      // All of it just after a boundary; the time before the boundary brings nothing back, nor does the time after it.
+      #expect(try take(9_000_100, 10))
+      for late in [8_999_900, 9_000_000, 9_000_200] as [UInt64] {
+        #expect(try !take(late, 1), "\(algorithm.kind.name) at \(late)")
+      }
+      // A plan that changes at such a time wins nothing, either.
+      let other = try store.take(.global, cost: 1, rate: .perMinute(600), now: Instant(nanoseconds: 8_999_900_000))
+      #expect(!other.isAllowed)
+      #expect(try !take(9_000_300, 1))
+    }
+    try check(.tokenBucket)
+    try check(.tokenBucket(refill: .wholeInterval))
+    try check(.gcra)
+    try check(.leakyBucket)
+    try check(.fixedWindow)
+    try check(.slidingWindow)
+    try check(.slidingLog)
+  }
+
   // MARK: - What cannot be
 
   @Test func ratesThatAnAlgorithmCannotHoldAreNamed() {
