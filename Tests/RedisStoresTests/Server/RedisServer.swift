@@ -102,7 +102,6 @@ struct ServerFailure: Error, CustomStringConvertible { let description: String }
 final class RedisWorld: Sendable {
   let engine: Engine
   let services: ServerBackground
-  private let lines = Mutex<[String]>([])
   private let tasks = Mutex<[Task<Void, any Error>]>([])
 
   init(loops: Int = 2) throws {
@@ -123,9 +122,16 @@ final class RedisWorld: Sendable {
     tasks.withLock { $0.append(task) }
   }
 
+  func takeTasks() -> [Task<Void, any Error>] {
+    tasks.withLock { tasks in
+      defer { tasks = [] }
+      return tasks
+    }
+  }
+
   /// Ends what runs, in order, and waits for it.
   func stop() async {
-    for task in tasks.withLock({ $0 }) {
+    for task in takeTasks() {
       task.cancel()
       _ = await task.result
     }
