@@ -16,6 +16,10 @@ final class RedisLink: Sendable {
     case down(String)
     /// Never again.
     case retired
+
+    var isDown: Bool {
+      if case .down = self { true } else { false }
+    }
   }
 
   private struct Command {
@@ -126,6 +130,7 @@ final class RedisLink: Sendable {
     defer { end() }
     var pause = ReconnectPause(options)
     var isDown = false
+    defer { if isDown { _ = node.linkCameUp() } }
     while !isRetired {
       let failure: RedisError
       var hasAnswered = false
@@ -152,11 +157,27 @@ final class RedisLink: Sendable {
         runtime.log(.warning, "redis \(name): \(failure); trying again")
       }
       isDown = true
-      let again = runtime.now + pause.next(randomBits: runtime.randomBits())
-      // The bell rings when it is retired meanwhile.
-      while runtime.now < again, !isRetired { try await runtime.wait(for: nil, writing: false, until: again) }
+      try await rest(pause.next(randomBits: runtime.randomBits()), runtime)
     }
-    if isDown { _ = node.linkCameUp() }
+  }
+
+  /// Pauses before the next attempt; ends early when it is retired, or when another loop has found the server well.
+  private func rest(_ pause: Duration, _ runtime: LoopRuntime) async throws {
+    let again = runtime.now + pause
+    node.pauses(self)
+    defer { node.pausesNoMore(self) }
+    while runtime.now < again, state.withLock({ $0.phase.isDown }) {
+      try await runtime.wait(for: nil, writing: false, until: again)
+    }
+  }
+
+  /// Another loop has an answer of the server: the next attempt is made now, and commands wait for it.
+  func hurry() {
+    let bell = state.withLock { state in
+      if state.phase.isDown { state.phase = .opening }
+      return state.bell
+    }
+    bell?.ring()
   }
 
   private static func reason(_ error: RedisError) -> String {
@@ -296,7 +317,7 @@ final class RedisLink: Sendable {
           written += taken
         }
         let isOpen = try receive(stream, &parser)
-        if try answer(&parser) { hasAnswered = true }
+        try answer(&parser, &hasAnswered)
         if !isOpen { return .connectionLost(node: name, "the server closed it") }
       } catch let fault as RESPFault {
         return .malformed(fault)
@@ -336,9 +357,8 @@ final class RedisLink: Sendable {
     return true
   }
 
-  /// Hands the complete answers out; true when there was one.
-  private func answer(_ parser: inout RESPParser) throws(RESPFault) -> Bool {
-    var hasAnswered = false
+  /// Hands the complete answers out.
+  private func answer(_ parser: inout RESPParser, _ hasAnswered: inout Bool) throws(RESPFault) {
     while let reply = try parser.next() {
       // Nothing is subscribed to.
       if case .push = reply { continue }
@@ -349,9 +369,10 @@ final class RedisLink: Sendable {
         return state.queue[state.head - 1]
       }
       guard let pending else { throw .misplaced }
+      // Before anybody acts on the answer.
+      if !hasAnswered { node.serverAnswers() }
       hasAnswered = true
       pending.reply?.fulfil(.success(reply))
     }
-    return hasAnswered
   }
 }

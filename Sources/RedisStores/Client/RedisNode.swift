@@ -60,6 +60,8 @@ final class NodeHealth: Sendable {
     /// Links that are down.
     var down = 0
     var losses = 0
+    /// Links that pause before their next attempt, by loop.
+    var pausing: [Int: RedisLink] = [:]
   }
 
   let place: RedisURL.Node
@@ -88,5 +90,18 @@ final class NodeHealth: Sendable {
       state.down -= 1
       return state.down == 0
     }
+  }
+
+  func pauses(_ link: RedisLink) { state.withLock { $0.pausing[link.shard] = link } }
+
+  func pausesNoMore(_ link: RedisLink) { state.withLock { $0.pausing[link.shard] = nil } }
+
+  /// The server has answered a command: links that pause need not go on with it.
+  func serverAnswers() {
+    let pausing = state.withLock { state in
+      defer { state.pausing = [:] }
+      return state.pausing
+    }
+    for link in pausing.values { link.hurry() }
   }
 }

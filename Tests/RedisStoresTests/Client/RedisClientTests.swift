@@ -157,6 +157,32 @@ import Testing
     }
   }
 
+  @Test func oneLoopThatFindsTheServerAgainTellsTheOthers() async throws {
+    let server = try RedisServer()
+    try await withWorld(loops: 3) { world in
+      let client = try RedisClient(
+        server.url, options: RedisOptions(firstPause: .seconds(2), longestPause: .seconds(60)))
+      world.run { try await client.run($0) }
+      try await client.whenRunning()
+      for shard in 0..<3 { #expect(client.post(RedisCommand("PING"), shard: shard)) }
+      server.kill()
+      // All three know that it is gone, and pause: two seconds, then four, then up to a minute.
+      let end = world.services.now + .seconds(30)
+      func areDown() -> Bool { (0..<3).allSatisfy { !client.post(RedisCommand("PING"), shard: $0) } }
+      while !areDown() { try #require(world.services.now < end, "the loss is not noticed") }
+      try server.restart()
+      func areUp() -> Int { (0..<3).count { client.post(RedisCommand("PING"), shard: $0) } }
+      while areUp() == 0 {
+        try #require(world.services.now < end, "no loop tries again")
+        try await world.services.sleep(for: .milliseconds(5))
+      }
+      // The others follow by the bell, which is a matter of turns and not of pauses.
+      let found = world.services.now
+      while areUp() < 3 { try await world.services.sleep(for: .milliseconds(5)) }
+      #expect(world.services.now - found < .milliseconds(900))
+    }
+  }
+
   @Test func aClientThatNobodyRunsSaysSoAndAClosedOneToo() async throws {
     let server = try RedisServer()
     let idle = try RedisClient(server.url)
@@ -216,12 +242,20 @@ import Testing
   @Test func oneMoreThanThePipelineHoldsIsRefusedAtOnce() async throws {
     let server = try RedisServer()
     try await withWorld(loops: 1) { world in
-      let client = try RedisClient(server.url, options: RedisOptions(maxPipelined: 10))
+      let options = RedisOptions(commandTimeout: .seconds(30), maxPipelined: 10)
+      let client = try RedisClient(server.url, options: options)
+      let watcher = try RedisClient(server.url)
       world.run { try await client.run($0) }
+      world.run { try await watcher.run($0) }
       try await client.whenRunning()
-      await #expect(throws: RedisError.pipelineFull(limit: 10)) {
-        try await client.send((0..<11).map { RedisCommand("ECHO", .integer($0)) })
-      }
+      try await watcher.whenRunning()
+      // Nothing behind it is answered before it is.
+      let blocked = Task { try await client.send(RedisCommand("BLPOP", .key("empty"), 20)) }
+      while try await watcher.send(RedisCommand("INFO", "clients")).text?.contains("blocked_clients:1") != true {}
+      for _ in 0..<9 { #expect(client.post(RedisCommand("PING"))) }
+      await #expect(throws: RedisError.pipelineFull(limit: 10)) { try await client.send(RedisCommand("PING")) }
+      _ = try await watcher.send(RedisCommand("RPUSH", .key("empty"), "x"))
+      #expect(try await blocked.value.elements?.last?.text == "x")
       #expect(try await client.eventually(RedisCommand("PING"), world) == .status("PONG"))
     }
   }

@@ -137,7 +137,8 @@ struct RedisLimitOptionsTests {
     #expect(problems("api", .perMinute(600)).isEmpty)
     #expect(problems("api", .perSecond(1_000_000_000)).isEmpty)
     #expect(problems("a b", .perMinute(600)).first?.contains("a limit named \"a b\"") == true)
-    #expect(problems("api", .per(.seconds(86_400), 999_999_937)).first?.contains("too large to be counted exactly") == true)
+    #expect(
+      problems("api", .per(.seconds(86_400), 999_999_937)).first?.contains("too large to be counted exactly") == true)
   }
 
   @Test func theShareOfAProcessIsRoundedDownAndAtLeastOne() {

@@ -154,7 +154,8 @@ import Testing
   }
 
   @Test func tokensComeBackByTheServersClockAndKeysExpire() async throws {
-    try await withOne(.per(.milliseconds(200), 2), .tokenBucket, RedisLimitOptions(keepIdle: .zero)) { store, _, world in
+    try await withOne(.per(.milliseconds(200), 2), .tokenBucket, RedisLimitOptions(keepIdle: .zero)) {
+      store, _, world in
       let key = LimitKey.named("a")
       for _ in 0..<2 { #expect(try await store.take(key, cost: 1, rate: nil, now: now).isAllowed) }
       // The answer to "when?" is true: waiting so long, by any clock, is enough.
@@ -179,7 +180,9 @@ import Testing
   // MARK: Trouble
 
   /// Kills the server in the middle and starts it again; returns what was decided while it was gone.
-  private func outage(_ trouble: RedisTrouble, _ world: RedisWorld, _ server: RedisServer, _ store: RedisLimitStore<TokenBucketAlgorithm>)
+  private func outage(
+    _ trouble: RedisTrouble, _ world: RedisWorld, _ server: RedisServer, _ store: RedisLimitStore<TokenBucketAlgorithm>
+  )
     async throws -> [LimitDecision]
   {
     let before = try await store.take(.named("a"), cost: 1, rate: nil, now: now)
