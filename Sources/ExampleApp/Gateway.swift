@@ -76,7 +76,7 @@ struct Gateway {
           Upstream(origin)
         }
         Route("/limited") {
-          TokenBucket(.perMinute(6, burst: 3), per: .clientAddress)
+          TokenBucket(.perMinute(6, burst: 3), per: .clientAddress, headers: .always(policy: "demo"))
         } to: {
           Upstream(origin)
         }

@@ -309,6 +309,15 @@ def every_curl_line_that_the_demo_prints_works(scope):
         else:
             assert status == 0 and output, f"{line}: status {status}: {errors}"
     assert any("socks5://fierceRabbit:secretThicket@localhost:8001" in line for line in printed), printed
+    # The printed line took one of three tokens, and one comes every ten seconds.
+    limited = "for i in 1 2 3 4; do curl -sS -i --max-time 15 http://localhost:8080/limited; done"
+    status, output, errors = run(["bash", "-c", limited])
+    assert status == 0, errors
+    refused = output[output.index("HTTP/1.1 429"):].lower()
+    assert re.search(r"^retry-after: ([1-9]|10)\r?$", refused, re.MULTILINE), refused
+    for field in ('ratelimit-policy: "demo";q=3;w=30', 'ratelimit: "demo";r=0;t=', "x-ratelimit-limit: 3", "x-ratelimit-remaining: 0"):
+        assert field in refused, refused
+    assert 'ratelimit: "demo";r=1;t=' in output, output
     public = {port for port in (8001, 8002, 8080, 9000) if wildcard(port)}
     assert not public, f"the demo listens beyond loopback on {public}"
     app.terminate()

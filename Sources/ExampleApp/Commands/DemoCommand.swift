@@ -86,7 +86,7 @@ struct DemoCommand: Command {
         curl --socks5-hostname \(Self.user):wrong@localhost:8001 http://localhost:8081/    # refused: wrong password
         curl http://localhost:8080/                       # HTTP reverse, to the built-in origin
         curl -i http://localhost:8080/cached/page         # twice: the answer's number stays for ten seconds
-        curl -i http://localhost:8080/limited             # the fourth within half a minute gets a 429
+        curl -i http://localhost:8080/limited             # says what is left; the fourth within ten seconds gets a 429
         curl -i http://localhost:8080/protected           # 401
         curl -u \(Self.user):\(Self.password) http://localhost:8080/protected
         curl -i http://localhost:8080/token               # 401: a bearer token is needed

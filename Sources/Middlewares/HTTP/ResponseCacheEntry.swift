@@ -193,10 +193,12 @@ enum CacheFieldRules {
     // Counted anew for every answer.
     "age", "x-cache-status",
     // One client's.
-    "set-cookie", "set-cookie2", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "authentication-info",
+    "set-cookie", "set-cookie2", "ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining",
+    "x-ratelimit-reset", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "authentication-info",
   ]
   private static let clients: [StaticString] = [
-    "set-cookie", "set-cookie2", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "authentication-info",
+    "set-cookie", "set-cookie2", "ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining",
+    "x-ratelimit-reset", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "authentication-info",
   ]
   /// What a 304 must not change (RFC 9111, 3.2): they say how the stored body is to be read.
   private static let ofStoredBody: [StaticString] = ["content-encoding", "content-type", "content-range"]

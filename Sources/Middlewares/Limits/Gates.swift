@@ -12,7 +12,7 @@ struct Permit: ~Copyable {
   deinit { gate.release() }
 
   /// Holds the permit while `body` runs.
-  func hold(_ body: Next) async throws -> Summary { try await body() }
+  func hold<Result>(_ body: () async throws -> Result) async throws -> Result { try await body() }
 }
 
 /// One exchange that waits for a permit.
@@ -33,7 +33,32 @@ final class PermitWaiter: Sendable {
   private func decide(_ outcome: UInt8) -> Bool {
     fate.compareExchange(expected: Fate.open, desired: outcome, ordering: .acquiringAndReleasing).exchanged
   }
+
+  /// Returns when the permit is the exchange's own; throws when it has left the queue.
+  ///
+  /// - Throws: ``WaitedTooLong`` when `limit` has passed; what else ends a wait.
+  func wait(at gate: Gate, on exchange: Exchange, atMost limit: Duration) async throws {
+    let outer = exchange.deadline
+    let mine = exchange.now + limit
+    exchange.deadline = min(outer, mine)
+    defer { exchange.deadline = outer }
+    do {
+      try await exchange.runtime.wait(for: signal)
+    } catch {
+      let ownDeadline = mine < outer && (error as? DeadlineExceeded)?.deadline == mine
+      if !gate.leave(self) {
+        // Granted at the last moment: good if only the wait was too long, else it goes to the next one.
+        if ownDeadline { return }
+        _ = Permit(gate)
+        throw error
+      }
+      throw ownDeadline ? WaitedTooLong() : error
+    }
+  }
 }
+
+/// A wait for a permit took as long as it may.
+struct WaitedTooLong: Error {}
 
 /// Those who wait, in the order of arrival. Joining, leaving and taking the first cost the same however long it is.
 private struct PermitQueue {
@@ -169,12 +194,22 @@ final class Gates: Sendable {
 
   func enter(_ key: LimitKey, limit: Int, queue: Int) -> (Gate, Gate.Entry) {
     if key == .global { return (global, global.enter(limit: limit, queue: queue)) }
-    let mixed = (key.high ^ key.low) &* 0x9E37_79B9_7F4A_7C15
-    return shards[Int(truncatingIfNeeded: mixed >> 60)].shard.withLock { shard in
+    return shard(of: key).shard.withLock { shard in
       let gate = gate(of: key, in: &shard)
       // Under the lock of the shard, so that no gate is dropped between being found and being entered.
       return (gate, gate.enter(limit: limit, queue: queue))
     }
+  }
+
+  /// Whether somebody runs or waits under this key.
+  func isBusy(_ key: LimitKey) -> Bool {
+    if key == .global { return global.load != (0, 0) }
+    return shard(of: key).shard.withLock { ($0.gates[key]?.load ?? (0, 0)) != (0, 0) }
+  }
+
+  private func shard(of key: LimitKey) -> LockedShard {
+    let mixed = (key.high ^ key.low) &* 0x9E37_79B9_7F4A_7C15
+    return shards[Int(truncatingIfNeeded: mixed >> 60)]
   }
 
   private func gate(of key: LimitKey, in shard: inout Shard) -> Gate {

@@ -54,6 +54,17 @@ public struct LimitKey: Hashable, Sendable {
     self.init(high: high & ~7 | Kind.stable, low: low)
   }
 
+  init(hash: consuming StableHash) {
+    let (high, low) = hash.finish()
+    self.init(high: high & ~7 | Kind.stable, low: low)
+  }
+
+  /// The first bits of an address; as many as the whole key has room for.
+  init(network: UInt64, bits: Int, isIPv6: Bool) {
+    let spared = UInt64((isIPv6 ? 64 : 32) - bits)
+    self.init(high: (isIPv6 ? Kind.ipv6 : Kind.ipv4) | spared << 8, low: network)
+  }
+
   /// A key by name, the same in every process: `.named("anonymous")`. For names that the program chooses, not clients.
   public static func named(_ name: String) -> LimitKey { LimitKey(bytes: name.utf8, seed: (0, 0)) }
 }
@@ -80,6 +91,13 @@ struct StableHash {
     guard count & 7 == 0 else { return }
     compress(word)
     word = 0
+  }
+
+  /// Eight bytes at once, where as many as a whole number of eights were added before.
+  mutating func add(word: UInt64) {
+    assert(count & 7 == 0)
+    compress(word)
+    count += 8
   }
 
   mutating func finish() -> (high: UInt64, low: UInt64) {

@@ -75,6 +75,19 @@ public enum LimitStoreError: Error, Hashable, Sendable, CustomStringConvertible 
 /// store with a clock of its own does not read it. `rate` is the key's own limit (its plan); `nil` is the store's.
 /// A cost is 0...1,000,000,000 tokens; 0 takes nothing and is always allowed.
 public protocol LimitStore: Sendable {
+  /// Of every key that has none of its own.
+  var rate: Rate { get }
+
+  /// What is wrong with the rate and the settings, one sentence each. Default: nothing.
+  var problems: [String] { get }
+
+  /// What keys are hashed with; processes that share balances need the same. Default: ``KeySeed/process``.
+  var keySeed: KeySeed { get }
+
+  /// What goes on in the place of `old` after a reload: the balances of an unchanged limit are kept, and of a changed one the
+  /// share that is used. Default: this very store, for one whose balances are elsewhere.
+  func adopting(_ old: Self) -> Self
+
   /// Takes `cost` tokens if they are there, all or none.
   ///
   /// - Throws: ``LimitStoreError``.
@@ -104,6 +117,10 @@ public protocol LimitStore: Sendable {
 }
 
 extension LimitStore {
+  public var problems: [String] { [] }
+  public var keySeed: KeySeed { .process }
+  public func adopting(_ old: Self) -> Self { self }
+
   public func take(_ key: LimitKey, cost: Int, rate: Rate?, for exchange: Exchange) async throws -> LimitDecision {
     try await take(key, cost: cost, rate: rate, now: exchange.now)
   }

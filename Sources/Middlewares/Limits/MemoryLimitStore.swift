@@ -51,6 +51,13 @@ public final class MemoryLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
     closing = old.closing
   }
 
+  /// The same store where nothing has changed; where the algorithm has, balances begin anew.
+  public func adopting(_ old: MemoryLimitStore) -> MemoryLimitStore {
+    if old === self || old.algorithm.kind != algorithm.kind { return self }
+    if old.rate == rate, old.options == options { return old }
+    return MemoryLimitStore(rate, options: options, adopting: old)
+  }
+
   /// What is wrong with the rate and the options, one sentence each.
   public var problems: [String] { (algorithm.problem(with: rate).map { [$0] } ?? []) + options.problems }
 

@@ -54,28 +54,3 @@ public struct Rate: Hashable, Sendable, CustomStringConvertible {
 
   private static let longest = Duration.seconds(366 * 86_400)
 }
-
-/// Bucket time: sixteenths of a nanosecond, so that the time between two tokens is exact for every rate that divides a
-/// second and rounded up by less than 1/16 ns for the others. A bucket thus never gives more than its rate.
-struct BucketTime: Hashable, Sendable {
-  /// Time between two tokens.
-  let cost: UInt64
-  /// Time in which an empty bucket becomes full.
-  let capacity: UInt64
-  let burst: Int
-
-  /// Numbers out of range count as the nearest allowed one: the chain that holds them is refused before it serves.
-  init(_ rate: Rate) {
-    let rate = rate.problem == nil ? rate : .perSecond(1)
-    let count = UInt64(rate.count)
-    cost = (UInt64(rate.period.nanosecondsClamped) * 16 + count - 1) / count
-    capacity = cost * UInt64(rate.burst)
-    burst = rate.burst
-  }
-
-  /// Bucket time runs for 18 years from the origin of the clock and then stands still.
-  static func ticks(_ instant: Instant) -> UInt64 { min(instant.nanoseconds, 1 << 59) << 4 }
-
-  /// Whole seconds, rounded up: what a client may be told to wait.
-  static func seconds(_ ticks: UInt64) -> Int { Int((ticks + 15_999_999_999) / 16_000_000_000) }
-}

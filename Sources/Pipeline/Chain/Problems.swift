@@ -20,6 +20,9 @@ public struct Problems: Sendable {
     if !notes.contains(message) { notes.append(message) }
   }
 
+  /// Whether the component stands in a route.
+  public var isInRoute: Bool { above.contains { $0 is any RouteElement } }
+
   /// The nearest component of this type above, through `.named` and `.shadow`.
   public func nearest<C: Component>(_ type: C.Type) -> C? {
     for component in above.reversed() {

@@ -1,7 +1,7 @@
 /// An element that decides, records and lets pass. Made by `.shadow()`.
 ///
 /// Swallows a rejection only if the element threw it before it called `next`; one from deeper passes as it is. Where it
-/// swallowed, the exchange goes on as if the element had let it pass. A rejection from its `respond` is recorded, too.
+/// swallowed, the exchange goes on as if the element had let it pass, and HTTP tells nothing of its limit. A rejection from its `respond` is recorded, too.
 public struct Shadow<Element: TransparentElement>: TransparentElement, ComponentWrapper {
   public typealias Carrier = Element.Carrier
   public typealias Needs = Element.Needs
@@ -24,12 +24,15 @@ public struct Shadow<Element: TransparentElement>: TransparentElement, Component
     _ exchange: Element.Carrier, _ needed: Element.Needs.Value, next: Next
   ) async throws -> Summary {
     var wentOn = false
+    let told = exchange.annotations.rateLimit
     do {
       return try await wrapped.through(exchange, needed) {
         wentOn = true
         return try await next()
       }
     } catch let rejection as Rejection where !wentOn {
+      // The client shall not read of a limit that does not hold.
+      exchange.annotateNothing(since: told)
       record(rejection)
     }
     return try await next()

@@ -137,6 +137,11 @@ open class Exchange {
   }
 }
 
+extension Exchange {
+  /// Unsays what an element without consequence has said of its limit.
+  final func annotateNothing(since old: Annotations.RateLimit?) { annotations.rateLimit = old }
+}
+
 @available(*, unavailable, message: "an exchange belongs to its connection's task")
 extension Exchange: Sendable {}
 

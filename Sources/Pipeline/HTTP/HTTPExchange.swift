@@ -18,6 +18,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   /// The value of the `authorization` field that ends here; see ``withholdCredentials()``.
   package final private(set) var withheldCredentials: [UInt8] = []
+  /// The innermost route that the request went into.
+  public final internal(set) var route: TakenRoute?
 
   final var captures = RouteCaptures()
   private final var head = HTTPResponseHead()
@@ -53,6 +55,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     challenge = HTTPExchange.basicChallenge
     forbiddenChallenge = nil
     withheldCredentials.removeAll(keepingCapacity: true)
+    route = nil
     captures.removeAll()
     allowed.removeAll()
   }
@@ -175,11 +178,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     tap = nil
     defer { swap(&answer, &head) }
     try fill(&answer)
-    if let limit = annotations.rateLimit {
-      answer.fields.set("ratelimit-limit", limit.limit)
-      answer.fields.set("ratelimit-remaining", limit.remaining)
-      answer.fields.set("ratelimit-reset", limit.resetSeconds)
-    }
+    if let limit = annotations.rateLimit { answer.fields.set(limit) }
     try phase?.respond(&answer, on: self)
     isCommitted = true
     tap?.begin(answer.body)

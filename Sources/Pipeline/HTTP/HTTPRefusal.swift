@@ -64,8 +64,8 @@ public struct HTTPRefusal: Sendable {
     default: break
     }
     if let wait = rejection.retryAfter {
-      // Rounded up: a client that comes back too early is refused again.
-      head.fields.set("retry-after", max(0, Int(wait.inSeconds.rounded(.up))))
+      // Rounded up, and never 0: a client that comes back too early is refused again.
+      head.fields.set("retry-after", max(1, wait.secondsRoundedUp))
     }
     if closesConnection { head.fields.set("connection", "close") }
   }

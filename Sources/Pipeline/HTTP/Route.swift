@@ -60,11 +60,13 @@ public struct Routed<Content: ChainElement>: TransparentElement where Content.Ca
   public var parameters: [Parameter] { matcher.parameters }
 
   private let matcher: RouteMatcher
+  private let taken: TakenRoute
   private var content: Content
   private var end = Int.max
 
   init(_ matcher: RouteMatcher, _ content: Content) {
     self.matcher = matcher
+    taken = TakenRoute(matcher.name)
     self.content = content
   }
 
@@ -72,6 +74,7 @@ public struct Routed<Content: ChainElement>: TransparentElement where Content.Ca
     _ exchange: HTTPExchange, _ needed: Content.Needs.Value, next: Next
   ) async throws -> Summary {
     guard try matcher.matches(exchange) else { return try await next() }
+    exchange.route = taken
     return try await content.pass(exchange, needed) { _ in throw exchange.nothingMatched() }
   }
 
@@ -89,3 +92,16 @@ public struct Routed<Content: ChainElement>: TransparentElement where Content.Ca
     end = placement.count
   }
 }
+
+/// A route that a request went into.
+public final class TakenRoute: Sendable {
+  /// What the route was written with: `/api`, `GET POST example.org/users/:id (exact)`. The same in every process.
+  public let name: String
+
+  init(_ name: String) { self.name = name }
+}
+
+extension Routed: RouteElement {}
+
+/// What ``Problems/isInRoute`` looks for.
+protocol RouteElement {}

@@ -67,6 +67,12 @@ struct RouteMatcher: Sendable {
     return problems
   }
 
+  /// Methods, host and path, as far as they are given.
+  var name: String {
+    let host = host.map { (coversSubdomains ? "*." : "") + String(decoding: $0, as: UTF8.self) } ?? ""
+    return (methodNames.map { $0 + " " } ?? "") + host + path + (matching.isExact ? " (exact)" : "")
+  }
+
   var parameters: [Parameter] {
     var out = [Parameter("path", matching.isExact ? "\(path) (exact)" : path)]
     if let host {

@@ -49,4 +49,10 @@ extension Duration {
   @inlinable public var inSeconds: Double {
     Double(components.seconds) + Double(components.attoseconds) / 1e18
   }
+
+  /// Whole seconds, rounded up: what a client may be told to wait.
+  @inlinable public var secondsRoundedUp: Int {
+    let (seconds, attoseconds) = components
+    return attoseconds > 0 && seconds < .max ? Int(seconds + 1) : Int(seconds)
+  }
 }

@@ -47,6 +47,8 @@ public struct RedisLimitOptions: Hashable, Sendable {
   /// Begins every key in Redis: 1 to 100 bytes, no braces (they would keep all keys on one node of a cluster).
   public var prefix: String
   public var whenInTrouble: RedisTrouble
+  /// What keys are hashed with that are no addresses: `KeySeed(secret:)`, the same in every process that shares the limit.
+  public var keySeed: KeySeed
   /// `nil`: every take asks Redis, and the limit is exact over all processes.
   public var localTier: LocalTier?
   /// Failures in a row after which Redis is left alone: 1...1,000.
@@ -60,12 +62,13 @@ public struct RedisLimitOptions: Hashable, Sendable {
   public var local: LimitStoreOptions
 
   public init(
-    prefix: String = "sluice", whenInTrouble: RedisTrouble = .failClosed, localTier: LocalTier? = nil,
+    prefix: String = "sluice", whenInTrouble: RedisTrouble = .failClosed, keySeed: KeySeed = .process, localTier: LocalTier? = nil,
     breakAfter: Int = 5, breakFor: Duration = .seconds(1), keepIdle: Duration = .seconds(60),
     local: LimitStoreOptions = LimitStoreOptions()
   ) {
     self.prefix = prefix
     self.whenInTrouble = whenInTrouble
+    self.keySeed = keySeed
     self.localTier = localTier
     self.breakAfter = breakAfter
     self.breakFor = breakFor

@@ -6,7 +6,9 @@ internal import Synchronization
 ///
 /// ```swift
 /// let redis = try RedisClient("redis://10.0.0.5")
-/// RateLimit(.perMinute(600), per: .identity, store: RedisLimitStore(redis, "api", .perMinute(600), algorithm: .slidingWindow))
+/// let options = RedisLimitOptions(keySeed: KeySeed(secret: secret))
+/// let store = RedisLimitStore(redis, "api", .perMinute(600), algorithm: .slidingWindow, options: options)
+/// RateLimit(per: .identity, store: store)
 /// ```
 /// A take is one round trip: a script that runs by the server's own clock, so that neither the clocks of the processes nor
 /// their order matter. Each key of the limit is one key in Redis and expires by itself. Keys must mean the same in every
@@ -78,6 +80,8 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
 
   /// Why this limit cannot be kept in Redis; `nil` when it can.
   public func problem(with rate: Rate) -> String? { algorithm.problem(with: rate) ?? call.problem(with: rate) }
+
+  public var keySeed: KeySeed { options.keySeed }
 
   public var counts: RedisLimitCounts { state.withLock { $0.counts } }
 

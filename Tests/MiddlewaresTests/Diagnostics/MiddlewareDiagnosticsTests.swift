@@ -26,7 +26,42 @@ private let joined = "1:33: 'buildPartialBlock(accumulated:next:)' is unavailabl
 private let above = "needs an authenticated connection: put an authenticator (PasswordAuth, ...) above it"
 private let move = "needs an authenticated connection: move the authenticator above it"
 
+private let httpOnly =
+  "per a header, method, route or request works on HTTP exchanges only: use another key here, or a Listener(.http, ...)"
+
 private let middlewareMistakes: [Mistake] = [
+  Mistake(
+    "rateWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  RateLimit(.perMinute(60), per: .identity, algorithm: .tokenBucket)\n} to: { Out() }",
+    "\(listener)RateLimit(per: .identity) \(above), or use per: .clientAddress"),
+  Mistake(
+    "rateAboveTheAuthenticator",
+    "_ = Listener(.socks5, on: \":1\") {\n  RateLimit(.perMinute(60), per: .identity)\n  PasswordAuth(users)\n} to: { Out() }",
+    "\(joined)RateLimit(per: .identity) \(move), or use per: .clientAddress"),
+  Mistake(
+    "combinationWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  TokenBucket(.perMinute(60), per: .identity & .destination)\n} to: { Out() }",
+    "\(listener)TokenBucket per a key with .identity \(above), or use per: .clientAddress"),
+  Mistake(
+    "combinationAboveTheAuthenticator",
+    "_ = Listener(.socks5, on: \":1\") {\n  RateLimit(.perMinute(60), per: .clientAddress & .identity)\n  PasswordAuth(users)\n} to: { Out() }",
+    "\(joined)RateLimit per a key with .identity \(move), or use per: .clientAddress"),
+  Mistake(
+    "headerOnSOCKS5",
+    "_ = Listener(.socks5, on: \":1\") {\n  TokenBucket(.perMinute(60), per: .header(\"x-api-key\"))\n} to: { Out() }",
+    "2:3: 'buildExpression' is unavailable: TokenBucket \(httpOnly)"),
+  Mistake(
+    "methodOnTCP",
+    "_ = Listener(.tcp, on: \":1\") {\n  RateLimit(.perMinute(60), per: .clientAddress & .method)\n} to: { Out() }",
+    "2:3: 'buildExpression' is unavailable: RateLimit \(httpOnly)"),
+  Mistake(
+    "routeInAChainForAll",
+    "_ = Chain {\n  ConcurrencyLimit(6, per: .route)\n}",
+    "2:3: 'buildExpression' is unavailable: ConcurrencyLimit \(httpOnly)"),
+  Mistake(
+    "typedIdentityWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  TokenBucket(.perMinute(60), per: .identity(Principal.self))\n} to: { Out() }",
+    "\(listener)TokenBucket per a key with .identity \(above), or use per: .clientAddress"),
   Mistake(
     "bucketWithoutAuthenticator",
     "_ = Listener(.tcp, on: \":1\") {\n  TokenBucket(.perMinute(60), per: .identity)\n} to: { Out() }",

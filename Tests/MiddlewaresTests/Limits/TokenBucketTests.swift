@@ -77,23 +77,6 @@ import Testing
     #expect(await harness.run(MockClient(ip: "192.0.2.2")) == .refused(.rateLimited))
   }
 
-  @Test func theClientIsToldWhatIsLeftAlsoWhenItIsRefused() async throws {
-    let harness = try ChainHarness(.http) { TokenBucket(.perSecond(1, burst: 2), per: .global) }
-    let first = await harness.start()
-    await first.perform { exchange in
-      #expect(exchange.annotations.rateLimit == .init(limit: 2, remaining: 1, resetSeconds: 1))
-    }
-    await first.finish()
-    #expect(await harness.run() == .served())
-    let refused = await harness.start()
-    #expect(refused.outcome == .refused(.rateLimited))
-    #expect(refused.response?.status == 429)
-    #expect(refused.response?.fields["retry-after"] == "1")
-    #expect(refused.response?.fields["ratelimit-limit"] == "2")
-    #expect(refused.response?.fields["ratelimit-remaining"] == "0")
-    #expect(refused.response?.fields["ratelimit-reset"] == "2")
-  }
-
   @Test func aFullTableRefusesOrAdmitsNewKeysAsItIsTold() async throws {
     let strict = try ChainHarness(.socks5) { TokenBucket(.perHour(1), per: .destination, maxKeys: 1) }
     let lenient = try ChainHarness(.socks5) {
@@ -122,7 +105,7 @@ import Testing
     await services.clock.sleepers(1)
     #expect(more > 0)
     #expect(services.log.text.count == 1)
-    #expect(services.log.text.first?.hasPrefix("token-bucket (1 per hour, burst 1, per destination): no room") == true)
+    #expect(services.log.text.first?.hasPrefix("token-bucket (1 per hour, burst 1): no room") == true)
     task.cancel()
     _ = await task.result
   }

@@ -14,7 +14,8 @@ final class NoSink: LogSink {
   var dropped: Int { 0 }
 }
 
-/// Each of the five middlewares of the relay commands alone, and all of them: what "features on" costs a connection.
+/// Each of the five middlewares of the relay commands alone, and all of them: what "features on" costs a connection. Beside
+/// the usual limit the one that can do more.
 func realChains() -> [(name: String, layers: Int, make: () throws -> any Serving<TCPExchange>)] {
   [
     (
@@ -44,6 +45,17 @@ func realChains() -> [(name: String, layers: Int, make: () throws -> any Serving
       {
         let listener = Listener(.tcp, on: ":1") {
           TokenBucket(.perSecond(1_000_000_000), per: .clientAddress)
+        } to: {
+          Leaf()
+        }
+        return try Service(listener, shards: 1)
+      }
+    ),
+    (
+      "RateLimit(.clientAddress)", 1,
+      {
+        let listener = Listener(.tcp, on: ":1") {
+          RateLimit(.perSecond(1_000_000_000), per: .clientAddress)
         } to: {
           Leaf()
         }
