@@ -62,7 +62,8 @@ public struct RedisLimitOptions: Hashable, Sendable {
   public var local: LimitStoreOptions
 
   public init(
-    prefix: String = "sluice", whenInTrouble: RedisTrouble = .failClosed, keySeed: KeySeed = .process, localTier: LocalTier? = nil,
+    prefix: String = "sluice", whenInTrouble: RedisTrouble = .failClosed, keySeed: KeySeed = .process,
+    localTier: LocalTier? = nil,
     breakAfter: Int = 5, breakFor: Duration = .seconds(1), keepIdle: Duration = .seconds(60),
     local: LimitStoreOptions = LimitStoreOptions()
   ) {
