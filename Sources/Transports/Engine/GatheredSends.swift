@@ -1,3 +1,9 @@
+/// Who keeps what the kernel did not take of a gathered piece.
+protocol GatheredOwner: AnyObject {
+  /// Called on the loop, within the call that sends the piece.
+  func keep(_ rest: UnsafeRawBufferPointer, for socket: Socket)
+}
+
 /// Small pieces that the sockets of one loop send in a row at the end of its turn.
 ///
 /// Waking a receiver is the sender's work, and costs more than the rest of a small send. A receiver that gets its pieces one

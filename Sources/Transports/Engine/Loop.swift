@@ -148,8 +148,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
     if sleeping.exchange(false, ordering: .sequentiallyConsistent) { poller.wake() }
   }
 
-  /// Whether other tasks are ready to run.
-  var hasReadyJobs: Bool { !jobs.isEmpty }
+  /// Whether tasks are ready to run, or events of this turn are still to be delivered.
+  var hasMoreToDo: Bool { !jobs.isEmpty || poller.eventsLeft > 0 }
 
   /// Lets `work` go on after every other connection had its turn.
   func requeue(_ work: any RequeuedWork) { requeued.append(work) }

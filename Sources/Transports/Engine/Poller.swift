@@ -42,6 +42,8 @@ final class Poller {
   private let descriptor: Int32
   private let wakeDescriptor: Int32
   private let events: UnsafeMutablePointer<epoll_event>
+  /// While events are handed out: how many follow.
+  @exclusivity(unchecked) private(set) var eventsLeft = 0
 
   /// Throws `SystemError` when the process has no descriptors left.
   init() throws {
@@ -101,6 +103,7 @@ final class Poller {
     guard count > 0 else { return }
     for position in 0..<Int(count) {
       let event = events + position
+      eventsLeft = Int(count) - position - 1
       let fd = shim_epoll_descriptor(event)
       // Every write to the eventfd is a new edge, so its counter need not be read back.
       if fd == wakeDescriptor { continue }

@@ -12,7 +12,7 @@ internal import Pipeline
 /// A reset is passed on as a reset, after what had been received before it. What ends a tunnel in the middle by our will
 /// resets the upstream, too, so that nobody takes a truncated stream for a whole one; the idle limit, where both sides
 /// are silent, closes it in order.
-final class Relay: StreamWaker, TimerTarget, RequeuedWork {
+final class Relay: StreamWaker, TimerTarget, RequeuedWork, GatheredOwner {
   /// How often meters hear of a tunnel that moves, at least.
   static let tick = Duration.seconds(1)
   /// Renewals of a small lease within one turn, so that a meter that grants crumbs does not hold the loop.
@@ -90,6 +90,10 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
 
   func wake(_ stream: any ByteStream) { turn() }
 
+  func keep(_ rest: UnsafeRawBufferPointer, for socket: Socket) {
+    if socket === upstream.socket { up.keep(rest, loop) } else { down.keep(rest, loop) }
+  }
+
   func resumeWork() {
     isRequeued = false
     turn()
@@ -126,7 +130,8 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
     if upRests, up.held == 0 {
       if hasBrokenSource(client.socket) { broke(.client) }
     } else {
-      note(up.step(client, upstream, loop), from: .client)
+      if client.mayRead { upstream.socket?.settleGathered() }
+      note(up.step(client, upstream, loop, for: self), from: .client)
     }
   }
 
@@ -135,7 +140,8 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
     if downRests, down.held == 0 {
       if hasBrokenSource(upstream.socket) { broke(.upstream) }
     } else {
-      note(down.step(upstream, client, loop), from: .upstream)
+      if upstream.mayRead { client.socket?.settleGathered() }
+      note(down.step(upstream, client, loop, for: self), from: .upstream)
     }
   }
 
@@ -279,6 +285,9 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork {
     publishTraffic()
     outcome = result
     timer.cancel(on: loop)
+    // They go out before the end, and nobody is left to keep a rest of them.
+    client.socket?.settleGathered()
+    upstream.socket?.settleGathered()
     up.release(loop)
     down.release(loop)
     client.stream.waker = nil

@@ -64,7 +64,11 @@ struct RelayDirection {
   var held: Int { spillEnd - spillStart + inPipe }
 
   /// Moves what can be moved now.
-  mutating func step(_ source: RelaySide, _ sink: RelaySide, _ loop: Loop) -> Outcome {
+  ///
+  /// Nothing of this direction may wait among the gathered sends.
+  ///
+  /// - Parameter owner: calls ``keep(_:_:)`` for what the sink does not take of a piece that is sent later in this turn.
+  mutating func step(_ source: RelaySide, _ sink: RelaySide, _ loop: Loop, for owner: any GatheredOwner) -> Outcome {
     if isFinished { return .finished }
     let before = (moved, held)
     var outcome: Outcome
@@ -74,7 +78,7 @@ struct RelayDirection {
       if isSplicing, let from = source.socket, let to = sink.socket {
         outcome = stepBySplice(from, to, loop)
       } else {
-        outcome = stepByCopy(source, sink, loop)
+        outcome = stepByCopy(source, sink, loop, owner)
       }
       switchedMode = wasSplicing != isSplicing
     } while outcome == .moreToDo && switchedMode
@@ -97,7 +101,9 @@ struct RelayDirection {
 
   // MARK: Copying
 
-  private mutating func stepByCopy(_ source: RelaySide, _ sink: RelaySide, _ loop: Loop) -> Outcome {
+  private mutating func stepByCopy(
+    _ source: RelaySide, _ sink: RelaySide, _ loop: Loop, _ owner: any GatheredOwner
+  ) -> Outcome {
     for _ in 0..<Self.copiesPerTurn {
       if let spill {
         guard sink.mayWrite else { return .blocked }
@@ -122,7 +128,7 @@ struct RelayDirection {
       switch source.read(loop.scratch, capacity) {
       case .bytes(let count):
         took(count)
-        if let failure = hand(count, to: sink, loop) { return failure }
+        if let failure = hand(count, from: source, to: sink, loop, owner) { return failure }
         if spill == nil, maySplice, isBulk(count), startSplicing(loop) { return .moreToDo }
       case .end:
         sourceHasEnded = true
@@ -139,8 +145,16 @@ struct RelayDirection {
     if lease != .max { lease -= count }
   }
 
-  /// Hands what stands in the scratch buffer to the sink and keeps the rest.
-  private mutating func hand(_ count: Int, to sink: RelaySide, _ loop: Loop) -> Outcome? {
+  /// Hands what stands in the scratch buffer to the sink and keeps the rest. A small piece behind which nothing is to be read
+  /// now is sent with those of others.
+  private mutating func hand(
+    _ count: Int, from source: RelaySide, to sink: RelaySide, _ loop: Loop, _ owner: any GatheredOwner
+  ) -> Outcome? {
+    if !source.mayRead, let socket = sink.socket,
+      socket.sendAtEndOfTurn(UnsafeRawBufferPointer(start: loop.scratch, count: count), for: owner)
+    {
+      return nil
+    }
     var sent = 0
     if sink.mayWrite {
       switch sink.write(loop.scratch, count) {
@@ -150,15 +164,19 @@ struct RelayDirection {
       case .failed(let code): return .sinkFailed(code)
       }
     }
-    if sent == count { return nil }
-    let rest = count - sent
-    let buffer = loop.buffers.take(rest)
-    buffer.base.copyMemory(from: loop.scratch + sent, byteCount: rest)
+    if sent < count { keep(UnsafeRawBufferPointer(start: loop.scratch + sent, count: count - sent), loop) }
+    return nil
+  }
+
+  /// Keeps what the sink has not taken. Nothing else is kept at that time.
+  mutating func keep(_ rest: UnsafeRawBufferPointer, _ loop: Loop) {
+    guard let source = rest.baseAddress else { return }
+    let buffer = loop.buffers.take(rest.count)
+    buffer.base.copyMemory(from: source, byteCount: rest.count)
     spill = buffer
     spillStart = 0
-    spillEnd = rest
-    loop.counters.spilledBytes.add(rest)
-    return nil
+    spillEnd = rest.count
+    loop.counters.spilledBytes.add(rest.count)
   }
 
   private mutating func dropSpill(_ loop: Loop) {

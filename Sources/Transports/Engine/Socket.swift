@@ -37,6 +37,8 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   private var gathered = -1
   /// What the kernel did not take of such a piece. While there is something the socket is not writable for anybody else.
   private var backlog = ByteQueue()
+  // Sound: an owner has its piece sent before it goes away.
+  private unowned(unsafe) var gatheredOwner: (any GatheredOwner)?
 
   unowned(unsafe) var waker: (any StreamWaker)?
 
@@ -207,16 +209,23 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   /// Takes a small piece, to be sent in a row with those of other sockets when the loop has done what else this turn is for.
   ///
-  /// - Returns: false when the caller has to send it by itself: it is large, the socket is not writable, or nobody else is
-  ///   ready to run, so that there is nothing to wait for.
+  /// - Parameter owner: keeps what the kernel does not take of it, and settles the piece before it goes away; nil: the socket
+  ///   does.
+  /// - Returns: false when the caller has to send it by itself: it is large, the socket is not writable, or nobody else has
+  ///   something to do in this turn, so that there is nothing to wait for.
   @inline(__always)
-  func sendAtEndOfTurn(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard loop.hasReadyJobs, descriptor >= 0, mayWrite else { return false }
+  func sendAtEndOfTurn(_ bytes: UnsafeRawBufferPointer, for owner: (any GatheredOwner)? = nil) -> Bool {
+    guard loop.hasMoreToDo, descriptor >= 0, mayWrite else { return false }
     if gathered >= 0, !sendGatheredNow() { return false }
     guard let place = loop.gatheredSends.take(bytes, for: self) else { return false }
     gathered = place
+    gatheredOwner = owner
     return true
   }
+
+  /// Sends the gathered piece, if there is one, before its time.
+  @inline(__always)
+  func settleGathered() { if gathered >= 0 { _ = sendGatheredNow() } }
 
   /// Whether bytes wait that the kernel did not take.
   var hasBacklog: Bool { !backlog.isEmpty }
@@ -230,14 +239,17 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// The loop's turn to send the piece has come.
   func sendGathered(_ bytes: UnsafeRawBufferPointer) {
     gathered = -1
+    let rest: UnsafeRawBufferPointer
     // Sound: a piece is not empty.
     switch sendNow(bytes.baseAddress!, bytes.count, isMoreAtHand: false) {
     case .bytes(let count):
-      if count < bytes.count { backlog.append(UnsafeRawBufferPointer(rebasing: bytes[count...]), on: loop) }
-    case .wouldBlock: backlog.append(bytes, on: loop)
+      if count == bytes.count { return }
+      rest = UnsafeRawBufferPointer(rebasing: bytes[count...])
+    case .wouldBlock: rest = bytes
     // The connection is over, which its readiness says: whoever reads from it or waits for it finds out.
-    case .end, .failed: break
+    case .end, .failed: return
     }
+    if let gatheredOwner { gatheredOwner.keep(rest, for: self) } else { backlog.append(rest, on: loop) }
   }
 
   private func sendBacklog() {
@@ -263,7 +275,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   func finishWriting() throws {
     guard descriptor >= 0 else { throw StreamError.closed }
     if hasFinishedWriting { return }
-    if gathered >= 0 { _ = sendGatheredNow() }
+    settleGathered()
     hasFinishedWriting = true
     // ENOTCONN: the peer has reset it meanwhile, which the next read reports.
     if shutdown(descriptor, Int32(SHUT_WR)) != 0, errno != ENOTCONN { throw Self.streamError(errno) }
@@ -313,7 +325,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   func close() {
     guard descriptor >= 0 else { return }
-    if gathered >= 0 { _ = sendGatheredNow() }
+    settleGathered()
     backlog.release(on: loop)
     loop.close(descriptor)
     descriptor = -1
@@ -323,7 +335,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
 
   func abort() {
     guard descriptor >= 0 else { return }
-    if gathered >= 0 { _ = sendGatheredNow() }
+    settleGathered()
     // With a linger time of zero, close discards what is queued and sends RST.
     var linger = Glibc.linger(l_onoff: 1, l_linger: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Glibc.linger>.size))

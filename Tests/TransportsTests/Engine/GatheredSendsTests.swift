@@ -31,7 +31,7 @@ private func withPair(_ body: @escaping @Sendable (Pair) -> Void, then check: (P
     let socket = Socket(adopting: ends.0, on: loop, readiness: .writable)!
     let pair = Pair(socket: socket, peer: BlockingPeer(ends.1))
     Task(executorPreference: loop) {}
-    precondition(loop.hasReadyJobs, "the task waits for its turn")
+    precondition(loop.hasMoreToDo, "the task waits for its turn")
     body(pair)
     return pair
   }
