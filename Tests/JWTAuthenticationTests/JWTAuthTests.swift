@@ -39,6 +39,7 @@ struct JWTAuthTests {
     let user = try await auth.authenticate(connection)
     #expect(user.principal == Principal("ann"))
     #expect(user.claims.words("scope") == ["a", "b"])
+    #expect(user.scopes == ["a", "b"])
     #expect(await login("bearer   " + token) == "ann")
     #expect(await login("BEARER " + token, proxy: true) == "ann")
   }

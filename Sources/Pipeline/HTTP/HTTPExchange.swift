@@ -53,8 +53,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     isDetached = false
     status = nil
     challenge = HTTPExchange.basicChallenge
-    forbiddenChallenge = nil
-    withheldCredentials.removeAll(keepingCapacity: true)
+    if forbiddenChallenge != nil { forbiddenChallenge = nil }
+    if !withheldCredentials.isEmpty { withheldCredentials.removeAll(keepingCapacity: true) }
     route = nil
     captures.removeAll()
     allowed.removeAll()
