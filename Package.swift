@@ -38,7 +38,7 @@ let package = Package(
     .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
     .executableTarget(
       name: "ExampleApp",
-      dependencies: ["Pipeline", "Middlewares", "ScryptPasswords", "JWTAuthentication", "Transports"],
+      dependencies: ["Pipeline", "Middlewares", "RedisStores", "ScryptPasswords", "JWTAuthentication", "Transports"],
       swiftSettings: settings),
     // For tests only: counts allocations; asks the compiler about wrong programs.
     .target(name: "CMallocCount", path: "Tests/Support/CMallocCount"),

@@ -31,6 +31,33 @@ import Testing
       sentence(RelayCommand.self, "--listen", "example.com:1", "--to", "a:1").hasPrefix("--listen: \"example.com:1\""))
   }
 
+  @Test func aSharedLimitNeedsARateAndAURLThatIsRefusedWithoutItsPassword() {
+    func relay(_ arguments: String...) -> String {
+      do {
+        _ = try RelayCommand(
+          ParsedFlags(["--listen", "127.0.0.1:1", "--to", "a:1"] + arguments, declared: RelayCommand.flags))
+        return "accepted"
+      } catch {
+        return "\(error)"
+      }
+    }
+    #expect(relay("--rate-limit", "600/m") == "accepted")
+    #expect(
+      relay("--rate-limit", "600/m", "--limit-store", "redis://h:1/2", "--limit-trouble", "local:3") == "accepted")
+    for rate in ["600", "0/s", "600/y", "/s", "1/s/s", "-1/s"] {
+      #expect(relay("--rate-limit", rate).hasPrefix("--rate-limit: \"\(rate)\" is not allowed; allowed is "))
+    }
+    #expect(
+      relay("--limit-store", "redis://h")
+        == "--limit-store needs --rate-limit; say how much, such as --rate-limit 600/m")
+    #expect(relay("--rate-limit", "1/s", "--limit-trouble", "open").hasPrefix("--limit-trouble needs --limit-store"))
+    #expect(
+      relay("--rate-limit", "1/s", "--limit-store", "redis://h", "--limit-trouble", "local:0")
+        .hasPrefix("--limit-trouble: \"local:0\" is not allowed; allowed is open, closed or local:N"))
+    let wrong = relay("--rate-limit", "1/s", "--limit-store", "redis://u:s3cret@h:0")
+    #expect(wrong.hasPrefix("--limit-store: the server \"h:0\"") && !wrong.contains("s3cret"))
+  }
+
   @Test func aReverseProxyTakesOneOriginOrMore() {
     #expect(sentence(ReverseCommand.self, "--listen", ":1").hasPrefix("--to HOST:PORT is missing: an origin"))
     #expect(sentence(ReverseCommand.self, "--listen", ":1", "--to", "a:1", "--to", "unix:/run/b") == "accepted")

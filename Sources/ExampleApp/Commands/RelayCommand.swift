@@ -9,7 +9,7 @@ struct RelayCommand: Command {
   static let flags: [Flag] =
     [
       .required("listen", "ADDR", listenSyntax), .required("to", "HOST:PORT", "the upstream, or unix:/path"),
-    ] + ServiceSettings.flags + ProxyProtocolSettings.inFlags + ProxyProtocolSettings.outFlags
+    ] + ServiceSettings.flags + LimitSettings.flags + ProxyProtocolSettings.inFlags + ProxyProtocolSettings.outFlags
     + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
   static let examples = [
     "ExampleApp relay --listen 127.0.0.1:9000 --to 127.0.0.1:5432",
@@ -19,6 +19,7 @@ struct RelayCommand: Command {
   let listen: SocketAddress
   let upstream: String
   let settings: ServiceSettings
+  let limit: LimitSettings
   let proxyProtocol: ProxyProtocolSettings
   let isBare: Bool
 
@@ -28,6 +29,7 @@ struct RelayCommand: Command {
     try checkUpstream(to, flag: "to")
     upstream = to
     settings = try ServiceSettings(flags)
+    limit = try LimitSettings(flags)
     proxyProtocol = try ProxyProtocolSettings(flags, sends: true)
     isBare = flags.has("bare")
   }
@@ -47,6 +49,8 @@ struct RelayCommand: Command {
           if let format = settings.log.format { AccessLog(format, to: log) }
           UsageTracking()
           TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+          if let rate = limit.own { TokenBucket(rate, per: .clientAddress).named("limit") }
+          if let store = limit.shared { RateLimit(per: .clientAddress, store: store).named("shared") }
           ConcurrencyLimit(1_000_000)
           Retry(attempts: 3)
         } to: {

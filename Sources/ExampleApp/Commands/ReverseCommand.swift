@@ -10,11 +10,13 @@ struct ReverseCommand: Command {
     [
       .required("listen", "ADDR", listenSyntax),
       .requiredList("to", "HOST:PORT", "an origin, or unix:/path; given more than once they are taken in turn"),
-    ] + ServiceSettings.flags + HTTPSettings.flags + ProxyProtocolSettings.inFlags + ProxyProtocolSettings.outFlags
+    ] + ServiceSettings.flags + LimitSettings.flags + HTTPSettings.flags + ProxyProtocolSettings.inFlags
+    + ProxyProtocolSettings.outFlags
     + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
   static let examples = [
     "ExampleApp reverse --listen 127.0.0.1:8080 --to 127.0.0.1:3000",
     "ExampleApp reverse --listen :80 --to 10.0.0.1:8080 --to 10.0.0.2:8080 --log json --max-connections-per-client 100",
+    "ExampleApp reverse --listen :80 --to 10.0.0.1:8080 --rate-limit 600/m --limit-store redis://10.0.0.5:6379 --limit-trouble local:3",
   ]
 
   /// Everything that one exchange may take, a WebSocket included.
@@ -24,6 +26,7 @@ struct ReverseCommand: Command {
   let upstreams: [String]
   let settings: ServiceSettings
   let http: HTTPSettings
+  let limit: LimitSettings
   let proxyProtocol: ProxyProtocolSettings
   let isBare: Bool
 
@@ -32,6 +35,7 @@ struct ReverseCommand: Command {
     upstreams = flags.all("to")
     for upstream in upstreams { try checkUpstream(upstream, flag: "to") }
     settings = try ServiceSettings(flags)
+    limit = try LimitSettings(flags)
     http = try HTTPSettings(flags)
     proxyProtocol = try ProxyProtocolSettings(flags, sends: true)
     isBare = flags.has("bare")
@@ -53,6 +57,8 @@ struct ReverseCommand: Command {
           if let format = settings.log.format { AccessLog(format, to: log) }
           UsageTracking()
           TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+          if let rate = limit.own { TokenBucket(rate, per: .clientAddress).named("limit") }
+          if let store = limit.shared { RateLimit(per: .clientAddress, store: store).named("shared") }
           Timeout(Self.longest)
           Retry(attempts: 3)
         } to: {
