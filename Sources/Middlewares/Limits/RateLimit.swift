@@ -128,7 +128,7 @@ public struct RateLimit<Key: BucketKey, Store: LimitStore & AnyObject>: Transpar
     guard decision.isCounted else {
       return Rejection(
         .overloaded, retryAfter: decision.retryAfter > .zero ? decision.retryAfter : nil,
-        detail: "no room for another key: \(refusal)")
+        detail: (account.isImmediate ? "no room for another key: " : "the limit's store cannot be asked: ") + refusal)
     }
     teller.tell(decision, own, to: exchange)
     return teller.refusal(decision, detail: own.map { "\($0), per \(reader.per.label)" } ?? refusal)
