@@ -83,6 +83,11 @@ CLOSING = ["sluice", "sluice-bare", "haproxy", "nginx", "nginx-half-close", "go"
 SOCKS5 = ["sluice-socks5", "go-socks5", "microsocks"]
 HTTP = ["sluice-http", "sluice-http-bare", "haproxy-http", "nginx-http", "nginx-http-buffered", "go-http"]
 HTTP_MALLOCS = ["sluice-http", "sluice-http-bare", "sluice-forward"]
+# What a bandwidth limit costs, with a limit above what the machine moves and with limits far below it.
+LIMITED = {
+    "limit-above": ["sluice-nolog", "sluice-limit-above"], "limit-below": ["sluice-nolog", "sluice-limit-100"],
+    "limit-far-below": ["sluice-nolog", "sluice-limit-10"], "limit-http": ["sluice-http-nolog", "sluice-http-limit-above"],
+}
 FEATURES = ["sluice-bare", "sluice-nolog", "sluice", "sluice-json"]
 
 
@@ -112,6 +117,14 @@ def workloads():
                  ["http", 16, 20_000, 3_000, "/65536"], ["http", 16, 10_000, 2_000, "/65536"], http=True),
         Workload("features-pingpong", "what the features cost: 64 B ping-pong, 64 connections", micro, FEATURES,
                  ["pingpong", 64, 100_000, 10_000], ["pingpong", 64, 40_000, 5_000]),
+        Workload("limit-above", "bulk, 4 connections, limit 1000 GB/s", "s/GB", LIMITED["limit-above"],
+                 ["bulk", 4, 3 * gigabyte], ["bulk", 4, 1 * gigabyte], source=True),
+        Workload("limit-below", "bulk, 4 connections, limit 100 MB/s", "s/GB", LIMITED["limit-below"],
+                 ["bulk", 4, gigabyte // 2], ["bulk", 4, gigabyte // 4], source=True),
+        Workload("limit-far-below", "bulk, 2 connections, limit 10 MB/s", "s/GB", LIMITED["limit-far-below"],
+                 ["bulk", 2, gigabyte // 10], ["bulk", 2, gigabyte // 20], source=True),
+        Workload("limit-http", "HTTP, 4 MB bodies, 4 connections, limit 1000 GB/s", "µs/request", LIMITED["limit-http"],
+                 ["http", 4, 500, 50, "/4000000"], ["http", 4, 200, 20, "/4000000"], http=True),
         Workload("features-connect", "what the features cost: connect + 64 B + close", "µs/connection", FEATURES,
                  ["connect", 16, 15_000, 1_000], ["connect", 16, 6_000, 500]),
     ]
@@ -145,7 +158,8 @@ class Bench:
                     samples[key].append(sample)
             self.say(f"  round {number}{' (warm-up)' if number == 0 else ''}: {'  '.join(line)}")
         for key, program in programs.items():
-            if key not in ("sluice-bare", "sluice-nolog", "sluice-http-bare") and program.log_bytes() == 0:
+            if key not in ("sluice-bare", "sluice-nolog", "sluice-http-bare") and workload.key not in LIMITED and (
+                    program.log_bytes() == 0):
                 self.notes.append(f"{key} wrote no log in the workload {workload.title}")
             self.fleet.stop(program)
         return samples

@@ -149,6 +149,26 @@ class Fleet:
     def start_sluice_nolog(self, program, target_port, preload=None):
         return self.sluice(program, self.relay_arguments(program, target_port, "--log", "off"), preload)
 
+    def limited_relay(self, program, target_port, preload, rate):
+        more = ["--log", "off", "--bandwidth", rate]
+        return self.sluice(program, self.relay_arguments(program, target_port, *more), preload)
+
+    def start_sluice_limit_above(self, program, target_port, preload=None):
+        return self.limited_relay(program, target_port, preload, "1000GB/s")
+
+    def start_sluice_limit_100(self, program, target_port, preload=None):
+        return self.limited_relay(program, target_port, preload, "100MB/s")
+
+    def start_sluice_limit_10(self, program, target_port, preload=None):
+        return self.limited_relay(program, target_port, preload, "10MB/s")
+
+    def start_sluice_http_nolog(self, program, target_port, preload=None):
+        return self.sluice(program, self.reverse_arguments(program, target_port, "--log", "off"), preload)
+
+    def start_sluice_http_limit_above(self, program, target_port, preload=None):
+        more = ["--log", "off", "--bandwidth", "1000GB/s"]
+        return self.sluice(program, self.reverse_arguments(program, target_port, *more), preload)
+
     def start_sluice_json(self, program, target_port, preload=None):
         return self.sluice(program, self.relay_arguments(program, target_port, "--log", "json"), preload)
 

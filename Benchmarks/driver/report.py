@@ -1,6 +1,6 @@
 """The tables, and the gates. A gate that fails is shown as such and makes the run's status non-zero."""
 
-from measure import CLOSING, FEATURES, HTTP, RELAYS, SOCKS5, median
+from measure import CLOSING, FEATURES, HTTP, LIMITED, RELAYS, SOCKS5, median
 
 NAMES = {
     "sluice": "Sluice, features on", "sluice-bare": "Sluice `--bare`", "haproxy": "HAProxy", "nginx": "nginx",
@@ -147,6 +147,27 @@ class Report:
                          "sluice": "five middlewares, `--log text`", "sluice-json": "five middlewares, `--log json`"}[key]
                 self.row([shown, self.cost(samples[key], workload.unit), self.ratio(samples[key], samples["sluice-bare"])[1]])
             self.line()
+
+    def limited(self, results, workloads):
+        """What a bandwidth limit costs: CPU time with it against without, in the same rounds."""
+        self.header(["workload", "unit", "without", "with", "ratio"])
+        for workload in workloads:
+            samples = results.get(workload.key)
+            if workload.key in LIMITED and samples:
+                without, limited = (samples[key] for key in LIMITED[workload.key])
+                cells = [self.cost(without, workload.unit), self.cost(limited, workload.unit)]
+                self.row([workload.title, workload.unit, *cells, self.ratio(limited, without)[1]])
+        self.line()
+        self.header(["", "what", "limit", "seen", ""])
+        for workload in workloads:
+            samples = results.get(workload.key)
+            if workload.key in LIMITED and samples:
+                without, limited = (samples[key] for key in LIMITED[workload.key])
+                value, shown = self.ratio(limited, without)
+                # So slow that each lease wakes a sleeping loop: a goal, and shown as missed where it is.
+                kind = "goal" if workload.key == "limit-far-below" else "gate"
+                self.verdict(kind, workload.title, value, 1.2, shown)
+        self.line()
 
     def memory(self, idle, connections):
         if not idle:

@@ -118,16 +118,21 @@ public final class TestRuntime: ConnectionRuntime {
         lease = try exchange.renewLease()
         continue
       }
+      let asking = relay.wanting(lease).subtracting(lease.resting)
+      if !asking.isEmpty {
+        lease = try exchange.renewLease(wanting: relay.wanting(lease))
+        continue
+      }
       let waker = HandleWaker()
       let wake = try await park(until: lease.renewBy) { handle in
         waker.handle = handle
         client.waker = waker
         upstream.waker = waker
-        return !relay.canMove(lease)
+        return !relay.canMove(lease) && relay.wanting(lease).subtracting(lease.resting).isEmpty
       }
       client.waker = nil
       upstream.waker = nil
-      if wake == .time { lease = try exchange.renewLease() }
+      if wake == .time { lease = try exchange.renewLease(wanting: relay.wanting(lease)) }
     }
   }
 
@@ -210,6 +215,16 @@ extension MemoryStream {
   }
 }
 
+extension Lease {
+  /// The ways that must not ask before `renewBy`.
+  fileprivate var resting: Directions {
+    var resting: Directions = []
+    if up == 0 { resting.insert(.up) }
+    if down == 0 { resting.insert(.down) }
+    return resting
+  }
+}
+
 /// A pump over two streams in memory, with leases: what the engine's relay does, without its speed.
 private struct MemoryRelay {
   let client: MemoryStream
@@ -234,6 +249,14 @@ private struct MemoryRelay {
     return up > 0 || down > 0
   }
 
+  /// The ways that have bytes and no lease.
+  func wanting(_ lease: Lease) -> Directions {
+    var wanting: Directions = []
+    if !upEnded, lease.up <= 0, client.readableCount > 0 { wanting.insert(.up) }
+    if !downEnded, lease.down <= 0, upstream.readableCount > 0 { wanting.insert(.down) }
+    return wanting
+  }
+
   /// Whether a step would move something: a peer may have answered while the last one was under way.
   func canMove(_ lease: Lease) -> Bool {
     func ready(_ source: MemoryStream, _ sink: MemoryStream, _ limit: Int) -> Bool {
@@ -246,7 +269,7 @@ private struct MemoryRelay {
     _ party: Party, from source: MemoryStream, to sink: MemoryStream, atMost limit: Int
   ) throws -> Int {
     let other: Party = party == .client ? .upstream : .client
-    let bytes = try blaming(party) { try source.take(atMost: min(limit, sink.room)) }
+    let bytes = try blaming(party) { try source.take(atMost: min(max(limit, 0), sink.room)) }
     if !bytes.isEmpty { try blaming(other) { _ = try sink.write(bytes) } }
     if source.hasEnded {
       if party == .client { upEnded = true } else { downEnded = true }

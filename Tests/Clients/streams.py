@@ -73,6 +73,30 @@ def many_tunnels_at_once_keep_their_bytes_apart(scope):
     assert results == [True] * 32, f"{results.count(True)} of 32 came back whole"
 
 
+@test
+def a_bandwidth_limit_holds_both_ways_over_tcp_and_socks5(scope):
+    # 1 MiB each way at 2 MB/s with a burst of a tenth of a second's worth: 0.4 s at least.
+    total, rate = BLOCK, ("--bandwidth", "2MB/s")
+    origin = scope.keep(Origin(lambda connection: exchange_streams(connection, b"from the origin", total)))
+    _, relay = scope.relay(origin.address, *rate)
+    _, proxy = scope.socks5(*rate)
+
+    def takes(connection):
+        connection.settimeout(60)
+        began = time.monotonic()
+        came = exchange_streams(connection, b"from the client", total)
+        connection.close()
+        assert came == (digest(b"from the origin", total), total), f"client got {came[1]} bytes, or others"
+        return time.monotonic() - began
+
+    took = takes(socket.create_connection(("127.0.0.1", relay)))
+    assert took >= 0.4, f"relay: {took}"
+    connection, reply = socks5_connect(proxy, origin.address)
+    assert reply == 0, reply
+    took = takes(connection)
+    assert took >= 0.4, f"SOCKS5: {took}"
+
+
 class Pouring(Origin):
     """Sends without end; `sent` is what its socket took over all connections."""
 

@@ -97,7 +97,8 @@ import Testing
   @Test(arguments: [
     ("workers", "0"), ("workers", "1025"), ("log", "xml"), ("handshake-timeout", "10"), ("connect-timeout", "0s"),
     ("idle-timeout", "never"), ("max-connections", "0"),
-    ("max-connections-per-client", "0"), ("grace", "-1s"),
+    ("max-connections-per-client", "0"), ("grace", "-1s"), ("bandwidth", "10"), ("bandwidth", "999B/s"),
+    ("bandwidth", "10mb/s"), ("bandwidth", "1001GB/s"),
   ])
   func everySharedSettingNamesItsFlagItsValueAndWhatIsAllowed(flag: String, value: String) {
     let said = sentence(RelayCommand.self, "--listen", "127.0.0.1:1", "--to", "a:1", "--\(flag)", value)

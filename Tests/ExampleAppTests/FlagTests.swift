@@ -1,3 +1,4 @@
+import Middlewares
 import Testing
 
 @testable import ExampleApp
@@ -54,6 +55,18 @@ import Testing
   @Test(arguments: ["", "10", "0s", "-1s", "1.5s", "1d", "s", "99999999999999999999s", "10 s", "1s1m"])
   func whatIsNoDurationIsRefused(text: String) {
     #expect(readDuration(text) == nil)
+  }
+
+  @Test(arguments: [("1000B/s", 1_000), ("500kB/s", 500_000), ("10MB/s", 10_000_000), ("1000GB/s", 1_000_000_000_000)])
+  func byteRatesHaveAUnit(text: String, bytes: Int) {
+    #expect(readByteRate(text) == .bytesPerSecond(bytes))
+  }
+
+  @Test(arguments: [
+    "", "10", "MB/s", "1.5MB/s", "10 MB/s", "10MB", "999B/s", "1001GB/s", "99999999999999999999kB/s", "-1kB/s",
+  ])
+  func whatIsNoByteRateIsRefused(text: String) {
+    #expect(readByteRate(text) == nil)
   }
 
   @Test func aPasswordMayHoldColons() throws {

@@ -79,6 +79,7 @@ struct ForwardCommand: Command {
     if let format = settings.log.format { AccessLog(format, to: log) }
     UsageTracking()
     TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+    if let rate = settings.bandwidth { Bandwidth(rate, per: .clientAddress) }
   }
 
   /// A tunnel to a mail server sends mail in the proxy's name (RFC 9110, 9.3.6).

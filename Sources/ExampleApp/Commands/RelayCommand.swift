@@ -51,6 +51,7 @@ struct RelayCommand: Command {
           TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
           if let rate = limit.own { TokenBucket(rate, per: .clientAddress).named("limit") }
           if let store = limit.shared { RateLimit(per: .clientAddress, store: store).named("shared") }
+          if let rate = settings.bandwidth { Bandwidth(rate, per: .clientAddress) }
           ConcurrencyLimit(1_000_000)
           Retry(attempts: 3)
         } to: {

@@ -59,6 +59,7 @@ struct ReverseCommand: Command {
           TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
           if let rate = limit.own { TokenBucket(rate, per: .clientAddress).named("limit") }
           if let store = limit.shared { RateLimit(per: .clientAddress, store: store).named("shared") }
+          if let rate = settings.bandwidth { Bandwidth(rate, per: .clientAddress) }
           Timeout(Self.longest)
           Retry(attempts: 3)
         } to: {

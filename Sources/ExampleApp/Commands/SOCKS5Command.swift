@@ -80,5 +80,6 @@ struct SOCKS5Command: Command {
     if let format = settings.log.format { AccessLog(format, to: log) }
     UsageTracking()
     TokenBucket(.perSecond(100_000, burst: 200_000), per: .clientAddress)
+    if let rate = settings.bandwidth { Bandwidth(rate, per: .clientAddress) }
   }
 }

@@ -27,6 +27,9 @@ struct ServiceSettings {
     .value(
       "max-connections-per-client", "N",
       "connections that one client address may have open at once, 1...1000000 (default: no limit)"),
+    .value(
+      "bandwidth", "RATE",
+      "bytes a second that one client address may move, each way: 500kB/s, 10MB/s, 1GB/s (default: no limit)"),
     .value("grace", "TIME", "after SIGTERM or SIGINT: how long exchanges may go on", default: "30s"),
   ]
 
@@ -37,6 +40,7 @@ struct ServiceSettings {
   var idleTimeout: Duration
   var maxConnections: Int?
   var maxConnectionsPerClient: Int?
+  var bandwidth: ByteRate?
   var grace: Duration
 
   init(_ flags: ParsedFlags) throws {
@@ -49,6 +53,7 @@ struct ServiceSettings {
     maxConnectionsPerClient = try flags.parsed("max-connections-per-client", allowed: "1...1000000") {
       readInt($0, in: 1...1_000_000)
     }
+    bandwidth = try flags.parsed("bandwidth", allowed: byteRateSyntax, readByteRate)
     grace = try flags.time("grace")
   }
 

@@ -1,3 +1,5 @@
+import Middlewares
+
 // How values are written in flags (and later in files): one reader and one "allowed" sentence each.
 
 /// `500ms`, `10s`, `5m`, `1h`; whole numbers above 0.
@@ -13,6 +15,23 @@ func readDuration(_ text: String) -> Duration? {
   }
 }
 
+/// `500kB/s`, `10MB/s`, `1GB/s`: decimal units, within what ``ByteRate`` allows.
+func readByteRate(_ text: String) -> ByteRate? {
+  let digits = text.prefix { $0.isASCII && $0.isNumber }
+  guard let count = Int(digits) else { return nil }
+  let unit: Int
+  switch text.dropFirst(digits.count) {
+  case "B/s": unit = 1
+  case "kB/s": unit = 1_000
+  case "MB/s": unit = 1_000_000
+  case "GB/s": unit = 1_000_000_000
+  default: return nil
+  }
+  let (rate, overflow) = count.multipliedReportingOverflow(by: unit)
+  return overflow || !(1_000...1_000_000_000_000).contains(rate) ? nil : .bytesPerSecond(rate)
+}
+
+let byteRateSyntax = "a whole number with its unit, 1kB/s to 1000GB/s: 500kB/s, 10MB/s or 1GB/s"
 let durationSyntax = "a whole number above 0 with its unit: 500ms, 10s, 5m or 1h"
 let listenSyntax =
   "ADDRESS:PORT with an IP address (127.0.0.1:8001, [::1]:8001, :8001 for every IPv4 address) or unix:/path"

@@ -9,6 +9,8 @@ open class Exchange {
 
   /// Unique within the process.
   @exclusivity(unchecked) public final var id: UInt64
+  /// Of its connection: the `id` of the first exchange on it. Unique within the process.
+  public final let connectionID: UInt64
   /// Who the client is, as far as the network vouches for it: the peer of the connection, or whom a trusted proxy in front
   /// of us names. Only a transport sets it.
   public final package(set) var client: ClientAddress
@@ -46,9 +48,12 @@ open class Exchange {
   @exclusivity(unchecked) @usableFromInline final var timed = false
   @usableFromInline final var slots: [any ResettableSlot] = []
   private final var meters: [MeterEntry] = []
+  /// For a ``ByteMeter``, while it is called: which ways have something to move and no lease for it.
+  @exclusivity(unchecked) public final private(set) var wanting: Directions = []
 
   public init(id: UInt64, client: ClientAddress, listener: ListenerInfo, runtime: ConnectionRuntime) {
     self.id = id
+    connectionID = id
     self.client = client
     self.listener = listener
     self.runtime = runtime
@@ -239,8 +244,11 @@ extension Exchange {
 
   /// Engine: tells every meter what moved and returns the strictest lease.
   ///
+  /// - Parameter wanting: the ways that have something to move and no lease.
   /// - Throws: what a meter throws to cut the exchange.
-  public final func renewLease() throws -> Lease {
+  public final func renewLease(wanting: Directions = []) throws -> Lease {
+    self.wanting = wanting
+    defer { self.wanting = [] }
     var lease = Lease.unlimited
     for index in meters.indices {
       let moved = traffic - meters[index].told
@@ -252,6 +260,12 @@ extension Exchange {
 
   /// Engine: whether anybody counts or limits the bytes.
   public final var isMetered: Bool { !meters.isEmpty }
+
+  /// Engine: whether no byte may move without a lease.
+  public final var limitsFirstByte: Bool {
+    for entry in meters where entry.meter.limitsFirstByte { return true }
+    return false
+  }
 }
 
 // MARK: - Values of middlewares

@@ -167,7 +167,7 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork, GatheredOwner {
     case .leaseUsedUp:
       if broken == source { return finishByItself() }
       if source == .client ? upRests : downRests { return }
-      renewLease()
+      renewLease(wanting: source == .client ? .up : .down)
       stepAgain = true
     }
   }
@@ -221,14 +221,20 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork, GatheredOwner {
   // MARK: Leases
 
   /// Tells the meters what moved and takes what they grant, which replaces the old lease.
-  private func renewLease() {
+  private func renewLease(wanting asking: Directions = []) {
     publishTraffic()
+    var wanting = asking
+    if upRests { wanting.insert(.up) }
+    if downRests { wanting.insert(.down) }
+    // While a direction rests, the silence is ours.
+    if upRests || downRests { lastMove = loop.now }
     do {
-      let lease = try exchange.renewLease()
+      let lease = try exchange.renewLease(wanting: wanting)
       up.lease = max(lease.up, 0)
       down.lease = max(lease.down, 0)
-      upRests = lease.up <= 0
-      downRests = lease.down <= 0
+      // Who has asked and is told to ask is not asked in circles.
+      rest(&upRests, lease.up == 0 || lease.up < 0 && asking.contains(.up), client.socket)
+      rest(&downRests, lease.down == 0 || lease.down < 0 && asking.contains(.down), upstream.socket)
       tickAt = .distantFuture
       renewAt = lease.renewBy
       if upRests || downRests {
@@ -239,6 +245,13 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork, GatheredOwner {
     } catch {
       finish(.failure(error))
     }
+  }
+
+  /// A direction that rests is not woken by every segment that arrives.
+  private func rest(_ rests: inout Bool, _ shall: Bool, _ source: Socket?) {
+    if rests == shall { return }
+    rests = shall
+    if shall { source?.mute() } else { source?.unmute() }
   }
 
   // MARK: Time

@@ -79,6 +79,22 @@ private let middlewareMistakes: [Mistake] = [
     "_ = Listener(.socks5, on: \":1\") {\n  ConcurrencyLimit(6, per: .identity)\n  PasswordAuth(users)\n} to: { Out() }",
     "\(joined)ConcurrencyLimit(per: .identity) \(move), or use per: .clientAddress"),
   Mistake(
+    "bandwidthWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  Bandwidth(.bytesPerSecond(6_000), per: .identity)\n} to: { Out() }",
+    "\(listener)Bandwidth(per: .identity) \(above), or use per: .clientAddress"),
+  Mistake(
+    "bandwidthAboveTheAuthenticator",
+    "_ = Listener(.socks5, on: \":1\") {\n  Bandwidth(.bytesPerSecond(6_000), per: .identity)\n  PasswordAuth(users)\n} to: { Out() }",
+    "\(joined)Bandwidth(per: .identity) \(move), or use per: .clientAddress"),
+  Mistake(
+    "adaptiveWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  AdaptiveConcurrency(per: .identity)\n} to: { Out() }",
+    "\(listener)AdaptiveConcurrency(per: .identity) \(above), or use per: .clientAddress"),
+  Mistake(
+    "adaptiveAboveTheAuthenticator",
+    "_ = Listener(.socks5, on: \":1\") {\n  AdaptiveConcurrency(per: .identity)\n  PasswordAuth(users)\n} to: { Out() }",
+    "\(joined)AdaptiveConcurrency(per: .identity) \(move), or use per: .clientAddress"),
+  Mistake(
     "passwordsOnTCP", "_ = Listener(.tcp, on: \":1\") {\n  PasswordAuth(users)\n} to: { Out() }",
     "2:3: 'buildExpression' is unavailable: it asks for a user name and a password, which this transport does not carry: "
       + "authenticate by certificate or by address, or use a Listener(.socks5, ...) or (.http, ...)"),

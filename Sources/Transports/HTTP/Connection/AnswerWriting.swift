@@ -17,9 +17,15 @@ extension HTTPConnection {
       if head.status == 101 { try await writeSwitchingHead(head) } else { try await writeTunnelHead(head) }
     case .bytes(let body):
       answerBody = .none
+      var joined = Self.joinedBody
+      if hasContent, limitsFirstByte {
+        joined = try await admitted(min(body.count, Self.joinedBody), .down)
+        // Other connections have had their turn.
+        share.head.removeAll(keepingCapacity: true)
+      }
       let isDeclared = head.status != 204 && head.status != 304
       appendHead(head, length: isDeclared ? UInt64(body.count) : nil)
-      try await send(hasContent ? body : [])
+      try await send(hasContent ? body : [], joined: joined)
       answer = .complete
       if let tap {
         tap.receive(body.span.bytes)
@@ -100,8 +106,12 @@ extension HTTPConnection {
     try share.head.withUnsafeBytes { try transmit($0) }
   }
 
-  private func send(_ body: [UInt8]) async throws {
-    if body.count <= Self.joinedBody {
+  /// Sends the head that stands in `share.head`, and a body.
+  ///
+  /// - Parameter joined: bytes of it that may go with the head.
+  private func send(_ body: [UInt8], joined: Int) async throws {
+    if body.count <= joined {
+      allowance.moved(down: body.count)
       share.head.append(contentsOf: body)
       try share.head.withUnsafeBytes { try transmitLast($0) }
       return try await flush()
@@ -110,13 +120,30 @@ extension HTTPConnection {
     var sent = 0
     while sent < body.count {
       try await flush()
-      let end = min(sent + Self.writtenPiece, body.count)
+      let end = sent + (try await admitted(min(Self.writtenPiece, body.count - sent), .down))
+      allowance.moved(down: end - sent)
       try body.withUnsafeBytes {
         try transmit(UnsafeRawBufferPointer(rebasing: $0[sent..<end]), isMoreAtHand: end < body.count)
       }
       sent = end
     }
     try await flush()
+  }
+
+  /// Waits until limits let a part of `count` bytes go that way, of a body that somebody here writes or reads, and says how
+  /// much of it. Without a limit that is all, at once.
+  func admitted(_ count: Int, _ way: Directions) async throws -> Int {
+    if limitsFirstByte != allowance.isStrict { allowance.begin(self) }
+    guard allowance.isStrict, count > 0 else { return count }
+    while true {
+      // What the meters have not heard of is not lent twice.
+      try await flush()
+      let isOver = allowance.renewAt <= connection.now
+      let granted = way == .up ? allowance.up : allowance.down
+      if granted > 0, !isOver { return min(count, granted) }
+      if !isOver, allowance.rests(way) { try await connection.sleep(until: allowance.renewAt) }
+      try allowance.renew(self, wanting: way, unsent: outbox.count)
+    }
   }
 
   // MARK: A body in pieces
@@ -130,10 +157,11 @@ extension HTTPConnection {
     if case .bytes(let left) = answerBody, UInt64(bytes.byteCount) > left {
       throw Rejection(.internalError, detail: "HTTP: a streamed body is longer than its destination said")
     }
-    let base = connection.loop.scratch
     var sent = 0
     while sent < bytes.byteCount {
-      let count = min(Self.writtenPiece, bytes.byteCount - sent)
+      let count = try await admitted(min(Self.writtenPiece, bytes.byteCount - sent), .down)
+      allowance.moved(down: count)
+      let base = connection.loop.scratch
       let payload = Self.bodyOffset..<(Self.bodyOffset + count)
       bytes.extracting(sent..<(sent + count)).withUnsafeBytes {
         // Sound: `count` is at least 1.

@@ -91,6 +91,7 @@ final class HTTPConnection: HTTPExchange {
     super.recycle(id: id)
     requestBody.beginNone()
     hasTakenBody = false
+    allowance = Allowance()
     bodyReceived = 0
     hasSentContinue = false
     answer = .none

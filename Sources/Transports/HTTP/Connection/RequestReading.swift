@@ -189,7 +189,13 @@ extension HTTPConnection {
     precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
     try await sendContinue()
     while true {
-      switch try readRequestBody(atMost: min(limit, 64 * 1024)) {
+      if requestBody.hasEnded { return false }
+      if inbox.isEmpty, !wire.mayRead { try await waitForBody() }
+      let before = traffic.up
+      let most = try await admitted(min(limit, 64 * 1024), .up)
+      let read = try readRequestBody(atMost: most)
+      allowance.moved(up: Int(traffic.up - before))
+      switch read {
       case .ended: return false
       case .blocked: try await waitForBody()
       case .payload(let range):

@@ -144,7 +144,9 @@ extension HTTPConnection {
 
   private func limit(for wants: Wants) -> Instant {
     var limit = allowance.renewAt
-    if case .head = call.stage {
+    if allowance.rests(.down) {
+      // The time of the upstream does not run while it is us who do not read.
+    } else if case .head = call.stage {
       limit = min(limit, call.headEnds)
     } else {
       limit = min(limit, call.lastMove + options.bodyIdleTimeout)
@@ -169,7 +171,13 @@ extension HTTPConnection {
   /// One of the limits passed; the nearest says which.
   private func timedOut(_ wants: Wants) throws {
     let now = connection.now
-    if allowance.renewAt <= now { return try allowance.renew(self) }
+    if allowance.renewAt <= now {
+      if allowance.rests(.down) {
+        call.lastMove = now
+        if call.headEnds != .distantFuture { call.headEnds = now + options.responseTimeout }
+      }
+      return try allowance.renew(self, unsent: outbox.count)
+    }
     if case .head = call.stage, call.headEnds <= now { throw noHead() }
     if call.isUploading, wants.client.contains(.readable), answer == .none {
       if framing.expectsContinue, !hasSentContinue, bodyReceived == 0 { throw noHead() }

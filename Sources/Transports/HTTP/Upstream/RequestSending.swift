@@ -11,13 +11,14 @@ extension HTTPConnection {
     appendRequestHead(destination, link)
     call.isUploading = !requestBody.hasEnded
     if !call.isUploading { return try finishUpload(share.head, upstream) }
-    if inbox.isEmpty { return share.head.withUnsafeBytes { send($0, to: upstream) } }
+    if inbox.isEmpty || allowance.up <= 0 { return share.head.withUnsafeBytes { send($0, to: upstream) } }
     // The head is short of the scratch buffer's room for one, or goes by itself.
     let head = share.head.count
+    let before = traffic.up
     guard head <= Self.bodyOffset - BodyEncoder.headroom,
       case .payload(let payload) = try readRequestBody(atMost: min(Self.uploadRead, allowance.up))
     else { return share.head.withUnsafeBytes { send($0, to: upstream) } }
-    allowance.moved(up: payload.count)
+    allowance.moved(up: Int(traffic.up - before))
     let framed = frameUpload(payload)
     let base = connection.loop.scratch
     share.head.withUnsafeBytes {
@@ -43,14 +44,17 @@ extension HTTPConnection {
       if call.refusesUpload { return stopUpload() }
       if !call.outbox.isEmpty { return wants.upstream.formUnion(.writable) }
       if !call.isUploading { return }
-      if allowance.needsUp { try allowance.renew(self) }
+      if inbox.isEmpty, !wire.mayRead { return wants.client.formUnion(.readable) }
+      if allowance.needsUp { try allowance.renew(self, wanting: .up, unsent: outbox.count) }
       // An empty lease: the direction rests until it is renewed.
       if allowance.up <= 0 { return }
-      switch try readRequestBody(atMost: min(Self.uploadRead, allowance.up)) {
+      let before = traffic.up
+      let read = try readRequestBody(atMost: min(Self.uploadRead, allowance.up))
+      allowance.moved(up: Int(traffic.up - before))
+      switch read {
       case .blocked: return wants.client.formUnion(.readable)
       case .ended: break
       case .payload(let payload):
-        allowance.moved(up: payload.count)
         let framed = frameUpload(payload)
         send(
           UnsafeRawBufferPointer(start: connection.loop.scratch + framed.lowerBound, count: framed.count), to: upstream)

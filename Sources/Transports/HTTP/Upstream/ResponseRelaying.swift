@@ -31,11 +31,16 @@ extension HTTPConnection {
         wants.upstream.formUnion(.readable)
         return .blocked
       }
+      if allowance.isStrict {
+        if allowance.needsDown { try allowance.renew(self, wanting: .down, unsent: outbox.count) }
+        // An empty lease: what would come with the head has to wait.
+        if allowance.down <= 0 { return .blocked }
+      }
       let base = connection.loop.scratch + Self.bodyOffset
       let kept = call.inbox.count
       if kept > 0, let bytes = call.inbox.bytes.baseAddress { base.copyMemory(from: bytes, byteCount: kept) }
-      // An exchange that is metered begins with a small share, which is not exceeded by much.
-      let most = allowance.isMetered ? Allowance.free + 2 * 1024 : Self.readSize
+      // An exchange that is metered begins with a small share, which is not exceeded by much; a limit is exceeded by the head.
+      let most = allowance.isStrict ? allowance.down : allowance.isMetered ? Allowance.free + 2 * 1024 : Self.readSize
       let count: Int
       switch upstream.read(base + kept, min(most, Self.readSize - kept)) {
       case .bytes(let received): count = kept + received
@@ -115,11 +120,11 @@ extension HTTPConnection {
       try pushOutbox()
       if !outbox.isEmpty { return wants.client.formUnion(.writable) }
       if call.body.hasEnded { return endRelayed() }
-      if allowance.needsDown { try allowance.renew(self) }
-      if allowance.down <= 0 { return }
       guard upstream.mayRead else { return wants.upstream.formUnion(.readable) }
       // What the client does not take now is better left in the kernel.
       if !isDetached, !wire.mayWrite { return wants.client.formUnion(.writable) }
+      if allowance.needsDown { try allowance.renew(self, wanting: .down, unsent: outbox.count) }
+      if allowance.down <= 0 { return }
       let capacity = min(Self.readSize, allowance.down)
       switch upstream.read(connection.loop.scratch + Self.bodyOffset, capacity) {
       case .bytes(let count):
