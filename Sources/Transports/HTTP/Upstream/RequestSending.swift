@@ -44,10 +44,13 @@ extension HTTPConnection {
       if call.refusesUpload { return stopUpload() }
       if !call.outbox.isEmpty { return wants.upstream.formUnion(.writable) }
       if !call.isUploading { return }
-      if inbox.isEmpty, !wire.mayRead { return wants.client.formUnion(.readable) }
-      if allowance.needsUp { try allowance.renew(self, wanting: .up, unsent: outbox.count) }
-      // An empty lease: the direction rests until it is renewed.
-      if allowance.up <= 0 { return }
+      // The last chunk may have come with the head.
+      if !requestBody.hasEnded {
+        if inbox.isEmpty, !wire.mayRead { return wants.client.formUnion(.readable) }
+        if allowance.needsUp { try allowance.renew(self, wanting: .up, unsent: outbox.count) }
+        // An empty lease: the direction rests until it is renewed.
+        if allowance.up <= 0 { return }
+      }
       let before = traffic.up
       let read = try readRequestBody(atMost: min(Self.uploadRead, allowance.up))
       allowance.moved(up: Int(traffic.up - before))
