@@ -49,6 +49,9 @@ public struct TokenBucket<Key: BucketKey>: TransparentElement {
       rate, algorithm: .tokenBucket, options: LimitStoreOptions(maxKeys: maxKeys, whenFull: whenFull))
   }
 
+  @specialized(where Key == ClientAddressKey)
+  @specialized(where Key == IdentityKey)
+  @specialized(where Key == GlobalKey)
   public func through(_ exchange: Key.Carrier, _ needed: Key.Needs.Value, next: Next) async throws -> Summary {
     if let plain = reader.plainKey(of: exchange, needed) {
       if let key = plain { try take(key, nil, exchange) }
