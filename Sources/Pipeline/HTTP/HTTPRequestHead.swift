@@ -60,6 +60,8 @@ public struct HTTPRequestHead: Sendable {
     return try body(targetBytes.span.extracting(0..<end))
   }
 
+  private var isOriginForm: Bool { !targetBytes.isEmpty && targetBytes[0] == UInt8(ascii: "/") }
+
   /// Whether the client speaks to a forward proxy: CONNECT, or a target in absolute form (RFC 9112, 3.2.2 and 3.2.3).
   public var isForProxy: Bool { method == .connect || authorityRange != nil }
 
@@ -82,7 +84,7 @@ public struct HTTPRequestHead: Sendable {
   /// The path without the query within the target; empty where the target has none (`*`, a CONNECT).
   package var pathRange: Range<Int> {
     let start: Int
-    if targetBytes.first == UInt8(ascii: "/") {
+    if isOriginForm {
       start = 0
     } else if let authority = authorityRange, method != .connect {
       start = authority.upperBound
@@ -96,7 +98,7 @@ public struct HTTPRequestHead: Sendable {
   /// `host:port` in `http://host:port/path`, or the whole target of a CONNECT.
   package var authorityRange: Range<Int>? {
     if method == .connect { return 0..<targetBytes.count }
-    guard targetBytes.first != UInt8(ascii: "/"), let colon = targetBytes.firstIndex(of: UInt8(ascii: ":")),
+    guard !isOriginForm, let colon = targetBytes.firstIndex(of: UInt8(ascii: ":")),
       colon + 2 < targetBytes.count, targetBytes[colon + 1] == UInt8(ascii: "/"),
       targetBytes[colon + 2] == UInt8(ascii: "/")
     else { return nil }

@@ -289,6 +289,9 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
   // MARK: For transports that look after two streams
 
   /// Waits until a socket may be read or written, at most until `limit`: false when that passed first.
+  ///
+  /// Inlined as `waitIdle` is: each return through an async layer asks the runtime where its caller belongs.
+  @inline(__always)
   func wait(for socket: Socket, _ interest: Interest, until limit: Instant) async throws -> Bool {
     try checkBeforeWaiting(mayLoseClient: socket !== client)
     if isReady(socket, interest) {
@@ -316,6 +319,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
   }
 
   /// Waits for the first byte of the client's next request, at most until `limit` or until a drain: false then.
+  @inline(__always)
   func waitIdle(until limit: Instant) async throws -> Bool {
     try checkBeforeWaiting(mayLoseClient: false)
     if client.mayRead {
