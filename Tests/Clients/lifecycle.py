@@ -313,6 +313,7 @@ def every_curl_line_that_the_demo_prints_works(scope):
     limited = "for i in 1 2 3 4; do curl -sS -i --max-time 15 http://localhost:8080/limited; done"
     status, output, errors = run(["bash", "-c", limited])
     assert status == 0, errors
+    output = output.decode()
     refused = output[output.index("HTTP/1.1 429"):].lower()
     assert re.search(r"^retry-after: ([1-9]|10)\r?$", refused, re.MULTILINE), refused
     for field in ('ratelimit-policy: "demo";q=3;w=30', 'ratelimit: "demo";r=0;t=', "x-ratelimit-limit: 3", "x-ratelimit-remaining: 0"):
