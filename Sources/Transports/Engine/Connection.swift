@@ -375,29 +375,11 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
 
   override func wait(for signal: Signal) async throws {
     if signal.hasFired { return await spendOperation() }
-    let waiter = SignalWait(self)
-    do {
-      try await awaitWork { ticket in
-        waiter.ticket = ticket
-        return signal.add(waiter)
-      }
-    } catch {
-      signal.remove(waiter)
-      throw error
-    }
+    try await awaitSignal(signal)
   }
 
   override func offload<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
-    try checkBeforeWaiting(mayLoseClient: true)
-    let item = OffloadedCall(work, for: self)
-    try await awaitWork { ticket in
-      item.ticket = ticket
-      guard engine.offloadPool.submit(item) else {
-        throw Rejection(.overloaded, detail: "the queue of the offload pool is full (\(engine.offloadPool.queueLimit))")
-      }
-      return true
-    }
-    return try item.result()
+    try await awaitOffloaded(work, on: engine.offloadPool)
   }
 
   // MARK: For the dialer and the resolver

@@ -17,6 +17,37 @@ protocol ParkedTask: StreamWaker, Sendable {
   func awaitSockets(until limit: Instant) async throws -> Bool
 }
 
+extension ParkedTask {
+  /// Waits for a signal that has not fired yet.
+  func awaitSignal(_ signal: Signal) async throws {
+    let waiter = SignalWait(self)
+    do {
+      try await awaitWork { ticket in
+        waiter.ticket = ticket
+        return signal.add(waiter)
+      }
+    } catch {
+      signal.remove(waiter)
+      throw error
+    }
+  }
+
+  /// Runs `work` on the pool and waits for its result. A wait that ends early leaves it running and drops the result.
+  func awaitOffloaded<Result: Sendable>(
+    _ work: @escaping @Sendable () throws -> Result, on pool: OffloadPool
+  ) async throws -> Result {
+    let item = OffloadedCall(work, for: self)
+    try await awaitWork { ticket in
+      item.ticket = ticket
+      guard pool.submit(item) else {
+        throw Rejection(.overloaded, detail: "the queue of the offload pool is full (\(pool.queueLimit))")
+      }
+      return true
+    }
+    return try item.result()
+  }
+}
+
 /// One wait for a signal that fires on any thread.
 final class SignalWait: SignalWaiter, LoopMessage, @unchecked Sendable {
   // Sound as Sendable: `ticket` is written before the signal knows the waiter.
