@@ -138,8 +138,9 @@ import Testing
   /// What a client that sends nothing sees.
   private func end(_ proxy: SocketAddress) async throws -> String {
     try await onThread {
-      let client = try BlockingPeer.connect(proxy)
       do {
+        // Inside, too: a reset may come before connect() has returned.
+        let client = try BlockingPeer.connect(proxy)
         return try client.receiveToEnd().isEmpty ? "FIN" : "bytes"
       } catch let error as SystemError where error.code == ECONNRESET {
         return "RST"
