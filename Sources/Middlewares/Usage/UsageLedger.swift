@@ -8,7 +8,8 @@ public enum CalendarUnit: String, Sendable, Hashable, CaseIterable {
 /// Where usage lasts: a database behind the memory that serves the traffic.
 ///
 /// Its calls block, and are made on the offload pool by one task at a time; traffic never waits for them. A ledger may be
-/// shared by several processes: it adds what each of them has counted.
+/// shared by several processes: it adds what each of them has counted. Every call ends within a bounded time (5 s or so, ``load``
+/// excepted), also where the database hangs: the end of the process waits for it.
 public protocol UsageLedger: Sendable {
   /// What it is, for the log: `sqlite /var/lib/sluice/usage.db`. No password.
   var name: String { get }
@@ -29,11 +30,11 @@ public protocol UsageLedger: Sendable {
   /// The sum over all accounts, kept as they are added, so that asking costs the same with one account and with a million.
   func global(at time: UnixTime) throws -> LedgerAccount?
 
-  /// Accounts in the order of their names, beginning after `name`; 1 to 10,000 at once.
-  func accounts(after name: String?, limit: Int, at time: UnixTime) throws -> [LedgerAccount]
+  /// Accounts in the order of the UTF-8 bytes of their names, identities first, beginning after `account`; 1 to 10,000 at once.
+  func accounts(after account: UsageAccount?, limit: Int, at time: UnixTime) throws -> [LedgerAccount]
 
-  /// Forgets windows and counters that ended before `time`, and batches of writers that have been silent since. Totals stay.
-  func prune(endedBefore time: UnixTime) throws
+  /// Forgets windows and counters that are kept no longer, and writers that have been silent for 30 days. Totals stay.
+  func prune(_ retention: LedgerRetention, at time: UnixTime) throws
 
   /// Ends it; every later call throws ``LedgerError/closed``.
   func close()
@@ -52,6 +53,54 @@ public struct LedgerBatch: Sendable, Equatable {
   public init(writer: LedgerWriterID, sequence: UInt64) {
     self.writer = writer
     self.sequence = sequence
+  }
+
+  /// Rows to write: accounts, counters and states.
+  public var count: Int { usage.count + counters.count + states.count }
+}
+
+/// How long after their end windows are kept, for who reads the tables; nothing in here needs them after it.
+public struct LedgerRetention: Sendable, Hashable {
+  public var minutes: Duration
+  public var hours: Duration
+  public var days: Duration
+  public var months: Duration
+  /// Counters of quotas.
+  public var counters: Duration
+
+  /// - Parameters: each 0 or more.
+  public init(
+    minutes: Duration = .seconds(3600), hours: Duration = .seconds(2 * 86_400), days: Duration = .seconds(62 * 86_400),
+    months: Duration = .seconds(400 * 86_400), counters: Duration = .seconds(3600)
+  ) {
+    for (name, value) in [
+      ("minutes", minutes), ("hours", hours), ("days", days), ("months", months), ("counters", counters),
+    ] {
+      precondition(value >= .zero, "LedgerRetention: \(name) is \(value); allowed is 0 or more")
+    }
+    self.minutes = minutes
+    self.hours = hours
+    self.days = days
+    self.months = months
+    self.counters = counters
+  }
+
+  /// Windows of this unit that ended before this are forgotten at `time`.
+  public func horizon(_ unit: CalendarUnit, at time: UnixTime) -> UnixTime {
+    switch unit {
+    case .minute: Self.back(minutes, from: time)
+    case .hour: Self.back(hours, from: time)
+    case .day: Self.back(days, from: time)
+    case .month: Self.back(months, from: time)
+    }
+  }
+
+  /// Counters that ended before this are forgotten at `time`.
+  public func counterHorizon(at time: UnixTime) -> UnixTime { Self.back(counters, from: time) }
+
+  private static func back(_ duration: Duration, from time: UnixTime) -> UnixTime {
+    let (seconds, overflow) = time.seconds.subtractingReportingOverflow(duration.components.seconds)
+    return UnixTime(seconds: overflow ? .min : seconds)
   }
 }
 
