@@ -28,7 +28,7 @@ struct ExampleApp {
       return 0
     }
     do {
-      let flags = try ParsedFlags(arguments.dropFirst(), declared: command.flags)
+      let flags = try ParsedFlags(arguments.dropFirst(), declared: command.flags, operands: command.operands)
       return try await command.init(flags).run()
     } catch let error as SettingsError {
       printError("\(name): \(error)")

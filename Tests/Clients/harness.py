@@ -129,7 +129,8 @@ class App:
         with open(self.output_path, "wb") as out, open(self.errors_path, "wb") as err:
             self.process = subprocess.Popen(
                 [APP, *arguments], stdout=out, stderr=err, stdin=subprocess.DEVNULL, preexec_fn=limits,
-                env={**os.environ, **(environment or {})},
+                # The admin socket and the ledger of a test are its own.
+                env={**os.environ, "XDG_RUNTIME_DIR": scratch, "XDG_STATE_HOME": scratch, **(environment or {})},
             )
         for host, port in ready:
             self.await_listener(host, port)

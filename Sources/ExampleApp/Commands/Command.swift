@@ -4,6 +4,8 @@ protocol Command: SendableMetatype {
   /// One line for the list of commands.
   static var summary: String { get }
   static var flags: [Flag] { get }
+  /// Words that are no flags.
+  static var operands: [Operand] { get }
   /// Lines to try, for `--help`.
   static var examples: [String] { get }
 
@@ -13,10 +15,14 @@ protocol Command: SendableMetatype {
   func run() async throws -> Int32
 }
 
+extension Command {
+  static var operands: [Operand] { [] }
+}
+
 /// The commands, in the order of `help`.
 let commands: [any Command.Type] = [
-  DemoCommand.self, ServerCommand.self, GraphCommand.self, RelayCommand.self, SOCKS5Command.self, ReverseCommand.self,
-  ForwardCommand.self,
+  DemoCommand.self, ServerCommand.self, UsersCommand.self, FetchUserStatsCommand.self, FetchGlobalStatsCommand.self,
+  GraphCommand.self, RelayCommand.self, SOCKS5Command.self, ReverseCommand.self, ForwardCommand.self,
 ]
 
 /// What `ExampleApp help` prints.
@@ -36,7 +42,8 @@ var overview: String {
 /// What `ExampleApp COMMAND --help` prints.
 func help(for command: any Command.Type) -> String {
   var lines = ["ExampleApp \(command.name): \(command.summary)", ""]
-  let width = command.flags.map(\.usage.count).max() ?? 0
+  let width = (command.flags.map(\.usage.count) + command.operands.map(\.usage.count)).max() ?? 0
+  for operand in command.operands { lines.append("  \(operand.usage.padding(to: width))  \(operand.help)") }
   for flag in command.flags {
     let standard = flag.standard.map { " (default \($0))" } ?? (flag.isRequired ? " (required)" : "")
     lines.append("  \(flag.usage.padding(to: width))  \(flag.help)\(standard)")

@@ -9,7 +9,7 @@ import Transports
 struct DemoCommand: Command {
   static let name = "demo"
   static let summary = "the whole system with built-in origins and a demo user, loopback only"
-  static let flags: [Flag] = ServiceSettings.flags + HTTPSettings.flags
+  static let flags: [Flag] = [AdminSettings.flag] + ServiceSettings.flags + HTTPSettings.flags
   static let examples = ["ExampleApp demo", "ExampleApp demo --log json"]
 
   static let user = "fierceRabbit"
@@ -18,23 +18,32 @@ struct DemoCommand: Command {
 
   let settings: ServiceSettings
   let http: HTTPSettings
+  private let flags: ParsedFlags
 
   init(_ flags: ParsedFlags) throws {
+    self.flags = flags
     settings = try ServiceSettings(flags)
     http = try HTTPSettings(flags)
   }
 
   func run() async throws -> Int32 {
     let verifier = Scrypt()
-    let users = try UserTable(
-      verifier: verifier, [UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)])
+    let user = try UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)
+    let users = try UserSettings([user], verifier: verifier)
+    guard let table = users.table else { preconditionFailure("there is a user") }
+    let accounting = Accounting(usage: MemoryUsageStore(), writer: nil, zone: .utc)
+    let desk = AdminDesk(accounting, users: users)
     let tokens = try TokenTable([TokenTable.Token(Self.token, user: Self.user)])
     let log = settings.makeLog()
     let gateway = Gateway(
       socks5: both(8001), tcp: both(9000), reverse: both(8080), forward: both(8002), upstream: "127.0.0.1:8082",
-      origin: "127.0.0.1:8081", users: users, tokens: tokens,
-      issuer: .url(HTTPOrigin("127.0.0.1:8081"), "/jwks.json"), log: log, settings: settings, http: http)
-    let app = Proxies([gateway.body, origins])
+      origin: "127.0.0.1:8081", users: table, tokens: tokens,
+      issuer: .url(HTTPOrigin("127.0.0.1:8081"), "/jwks.json"), usage: accounting.usage, log: log, settings: settings,
+      http: http)
+    let admin = try AdminSettings.path(flags, makesDirectory: true)
+    var parts: [any Proxy] = [gateway.body, origins]
+    if let admin { parts.append(AdminSocket(path: admin, desk: desk).body) }
+    let app = Proxies(parts)
     // The chains of 127.0.0.1 and of ::1 are the same: one drawing is enough.
     var drawn = gateway
     drawn.socks5.removeLast(drawn.socks5.count - 1)
@@ -42,7 +51,7 @@ struct DemoCommand: Command {
     drawn.reverse.removeLast(drawn.reverse.count - 1)
     drawn.forward.removeLast(drawn.forward.count - 1)
     let plan = try Plan(of: drawn.body).drawn(as: .text)
-    return try await serve(app, settings, log: log) { listening in
+    return try await serve(app, settings, log: log, desk: desk) { listening in
       printNow(introduction(listening, plan: plan))
     }
   }

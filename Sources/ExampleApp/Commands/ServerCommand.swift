@@ -14,7 +14,7 @@ struct ServerCommand: Command {
       .list("forward", "ADDR", "an HTTP forward proxy listens here; may be given more than once"),
       .list("reverse", "ADDR", "an HTTP reverse proxy listens here, with --origin; may be given more than once"),
       .value("origin", "HOST:PORT", "the origin of the reverse proxy, or unix:/path"),
-    ] + UserSettings.flags + ServiceSettings.flags + HTTPSettings.flags
+    ] + UserSettings.flags + [AdminSettings.flag] + ServiceSettings.flags + HTTPSettings.flags
   static let examples = [
     "ExampleApp server --users users.txt",
     "ExampleApp server --users users.txt --socks5 :8001 --tcp :9000 --to 10.0.0.7:5432 --log json",
@@ -23,11 +23,16 @@ struct ServerCommand: Command {
   let settings: ServiceSettings
   let users: UserSettings
   private let gateway: Gateway
+  private let accounting: Accounting
   private let log: LogWriter
+  private let flags: ParsedFlags
 
   init(_ flags: ParsedFlags) throws {
+    self.flags = flags
     settings = try ServiceSettings(flags)
     users = try UserSettings(flags)
+    accounting = Accounting(usage: MemoryUsageStore(), writer: nil, zone: .utc)
+    _ = try AdminSettings.path(flags, makesDirectory: false)
     guard let table = users.table else {
       throw SettingsError("no user may log in: name users with --users FILE or --user NAME:PASSWORD")
     }
@@ -54,12 +59,18 @@ struct ServerCommand: Command {
       tcp: try tcp.map { try listenAddress($0, flag: "tcp") },
       reverse: try reverse.map { try listenAddress($0, flag: "reverse") },
       forward: try flags.all("forward").map { try listenAddress($0, flag: "forward") }, upstream: upstream ?? "",
-      origin: origin ?? "", users: table, log: log, settings: settings, http: try HTTPSettings(flags))
+      origin: origin ?? "", users: table, usage: accounting.usage, log: log, settings: settings,
+      http: try HTTPSettings(flags))
   }
 
   func run() async throws -> Int32 {
     for warning in users.warnings { printError("warning: \(warning)") }
-    return try await serve(gateway.body, settings, log: log) { listening in
+    var parts: [any Proxy] = [gateway.body]
+    let desk = AdminDesk(accounting, users: users)
+    if let path = try AdminSettings.path(flags, makesDirectory: true) {
+      parts.append(AdminSocket(path: path, desk: desk).body)
+    }
+    return try await serve(Proxies(parts), settings, log: log, desk: desk) { listening in
       for listener in listening { printError("\(listener.name) listens on \(listener.address)") }
     }
   }

@@ -4,12 +4,23 @@ import Transports
 
 /// Runs an app until SIGTERM or SIGINT. The server itself says what was cut.
 ///
-/// - Parameter onListening: called when every address is bound, before the first connection is served.
+/// - Parameters:
+///   - desk: what the admin socket shows the server through.
+///   - onListening: called when every address is bound, before the first connection is served.
 /// - Returns: exit status 0; connections that had to be cut are no failure of the server.
 func serve(
-  _ app: some Proxy, _ settings: ServiceSettings, log: LogWriter, onListening: ([ListenerInfo]) throws -> Void
+  _ app: some Proxy, _ settings: ServiceSettings, log: LogWriter, desk: AdminDesk? = nil,
+  onListening: ([ListenerInfo]) throws -> Void
 ) async throws -> Int32 {
-  let server = try Server(app, options: settings.server)
+  let server: Server
+  do {
+    server = try Server(app, options: settings.server)
+  } catch let error as ConfigurationError where error.listener == AdminSocket.name {
+    throw SettingsError(
+      "--admin: \(error.messages.joined(separator: "; ")); name another socket with --admin PATH, or say --admin off")
+  }
+  desk?.server.set(server)
+  defer { desk?.server.set(nil) }
   _ = try await server.runUntilTerminated { try onListening(server.listeners) }
   if !log.stop(within: .seconds(2)) {
     printError("the access log could not be written to its end: \(log.lastError ?? "its reader does not take it")")

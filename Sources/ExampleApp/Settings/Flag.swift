@@ -47,20 +47,44 @@ struct Flag: Sendable {
   }
 }
 
+/// A word of a command that is no flag: `NAME` in `users add NAME`.
+struct Operand: Sendable {
+  let name: String
+  let help: String
+  var isRequired = true
+
+  var usage: String { isRequired ? name : "[\(name)]" }
+}
+
 /// The flags that were given, checked against their declaration.
 struct ParsedFlags: Sendable {
   private let declared: [Flag]
   private var given: [String: [String]] = [:]
+  /// The words that are no flags, in the order given.
+  private(set) var operands: [String] = []
 
-  /// Reads `--name value`, `--name=value` and `--toggle`.
+  /// Reads `--name value`, `--name=value`, `--toggle` and, where there are operands, words; after `--` all are words.
   ///
   /// - Throws: ``SettingsError`` for anything that is not declared, lacks its value, is given twice or is missing.
-  init(_ arguments: some Sequence<String>, declared: [Flag]) throws {
+  init(_ arguments: some Sequence<String>, declared: [Flag], operands words: [Operand] = []) throws {
     self.declared = declared
     var rest = Array(arguments)[...]
+    var areWords = false
     while let argument = rest.popFirst() {
-      guard argument.hasPrefix("--"), argument.count > 2 else {
-        throw SettingsError("\"\(argument)\" is not a flag; \(Self.known(declared))")
+      if argument == "--", !words.isEmpty, !areWords {
+        areWords = true
+        continue
+      }
+      guard !areWords, argument.hasPrefix("--"), argument.count > 2 else {
+        guard !words.isEmpty else {
+          throw SettingsError("\"\(argument)\" is not a flag; \(Self.known(declared))")
+        }
+        guard operands.count < words.count else {
+          throw SettingsError(
+            "\"\(argument)\" is one word too many; write \(words.map(\.usage).joined(separator: " "))")
+        }
+        operands.append(argument)
+        continue
       }
       let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(parts[0])
@@ -86,6 +110,9 @@ struct ParsedFlags: Sendable {
         }
         given[name, default: []].append(value)
       }
+    }
+    if let missing = words.dropFirst(operands.count).first(where: \.isRequired) {
+      throw SettingsError("\(missing.name) is missing: \(missing.help)")
     }
     for flag in declared where flag.isRequired && given[flag.name] == nil {
       throw SettingsError("\(flag.usage) is missing: \(flag.help)")

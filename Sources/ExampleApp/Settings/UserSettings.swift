@@ -1,10 +1,9 @@
-import Glibc
 import Middlewares
 import Pipeline
 import ScryptPasswords
 
 /// The users of `--user NAME:PASSWORD` and `--users FILE`.
-struct UserSettings {
+struct UserSettings: Sendable {
   static let flags: [Flag] = [
     .list("user", "NAME:PASSWORD", "a user who may log in; anybody on this machine can see it, so prefer --users"),
     .value(
@@ -14,6 +13,11 @@ struct UserSettings {
   /// `nil`: nobody is named, everybody is anonymous.
   let table: UserTable?
   let warnings: [String]
+  /// The file of `--users`, from the root.
+  let file: String?
+  private let verifier: Scrypt
+  /// Those of `--user`, whom no file can change.
+  private let named: [UserTable.User]
 
   init(_ flags: ParsedFlags) throws {
     let verifier = Scrypt()
@@ -31,16 +35,44 @@ struct UserSettings {
     warnings =
       users.isEmpty
       ? [] : ["--user: passwords on the command line can be seen by every user of this machine; prefer --users"]
-    if let path = flags.text("users") {
-      let text = try Self.readPrivateFile(path)
-      for user in try UserFile.parse(text, file: path, verifier: verifier) {
-        guard !users.contains(where: { $0.name == user.name }) else {
-          throw SettingsError("--users: \"\(user.name)\" in \(path) is given by --user, too; give each user once")
-        }
-        users.append(user)
+    self.verifier = verifier
+    named = users
+    let path = flags.text("users")
+    users = try Self.all(users, path, verifier)
+    file = path.map(PrivateFile.absolute)
+    table = users.isEmpty && file == nil ? nil : try UserTable(verifier: verifier, users)
+  }
+
+  /// These users and no file.
+  init(_ users: [UserTable.User], verifier: Scrypt) throws {
+    self.verifier = verifier
+    named = users
+    file = nil
+    warnings = []
+    table = try UserTable(verifier: verifier, users)
+  }
+
+  /// Reads the file again, and lets the table hold what it says now. Blocks: for the offload pool.
+  ///
+  /// - Throws: what is wrong with the file; the table is then as it was.
+  func reload() throws {
+    try table?.replaceAll(with: try Self.all(named, file, verifier))
+  }
+
+  private static func all(
+    _ named: [UserTable.User], _ file: String?, _ verifier: Scrypt
+  ) throws -> [UserTable.User] {
+    guard let file else { return named }
+    let text = try PrivateFile.read(file, place: "--users")
+    var users = named
+    let names = Set(named.map(\.name))
+    for user in try UserFile.parse(text, file: file, verifier: verifier) {
+      guard !names.contains(user.name) else {
+        throw SettingsError("--users: \"\(user.name)\" in \(file) is given by --user, too; give each user once")
       }
+      users.append(user)
     }
-    table = users.isEmpty && flags.text("users") == nil ? nil : try UserTable(verifier: verifier, users)
+    return users
   }
 
   /// Refuses a proxy for everybody that others than this machine can reach, unless that was asked for.
@@ -53,42 +85,5 @@ struct UserSettings {
     if table != nil, isOpen {
       throw SettingsError("--open: with users it has no meaning; leave out one of them")
     }
-  }
-
-  /// The text of a file that only its owner can read.
-  private static func readPrivateFile(_ path: String) throws -> String {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else {
-      throw SettingsError("--users: \(path) cannot be read: \(String(cString: strerror(errno)))")
-    }
-    defer { close(file) }
-    var status = stat()
-    guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-      throw SettingsError("--users: \(path) is not a regular file")
-    }
-    guard status.st_mode & 0o077 == 0 else {
-      let mode = String(status.st_mode & 0o777, radix: 8)
-      throw SettingsError(
-        "--users: \(path) has mode 0\(mode), so others can read it; allowed is 0600: chmod 600 \(path)")
-    }
-    let limit = 64 << 20
-    guard status.st_size <= limit else {
-      throw SettingsError("--users: \(path) has \(status.st_size) bytes; allowed are at most \(limit)")
-    }
-    var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
-    var filled = 0
-    while filled < bytes.count {
-      let count = bytes.withUnsafeMutableBytes { read(file, $0.baseAddress! + filled, $0.count - filled) }
-      if count < 0, errno == EINTR { continue }
-      guard count >= 0 else {
-        throw SettingsError("--users: \(path) cannot be read: \(String(cString: strerror(errno)))")
-      }
-      if count == 0 { break }
-      filled += count
-    }
-    guard let text = String(validating: bytes[..<filled], as: UTF8.self) else {
-      throw SettingsError("--users: \(path) is not UTF-8 text")
-    }
-    return text
   }
 }

@@ -37,6 +37,51 @@ public enum UserFile {
     return fields.joined(separator: ":")
   }
 
+  /// The text with this user's line: in the place of the one that had the name, or at the end. All other lines, comments
+  /// included, stay as they are.
+  public static func text(_ text: String, setting user: UserTable.User) -> String {
+    var lines = lines(of: text)
+    if let index = lines.firstIndex(where: { isLine($0, of: user.name) }) {
+      lines[index] = line(for: user) + end(of: lines[index])
+    } else {
+      // The last line of a file may lack its end.
+      if let last = lines.last, end(of: last).isEmpty { lines[lines.count - 1] += "\n" }
+      lines.append(line(for: user) + "\n")
+    }
+    return lines.joined()
+  }
+
+  /// The text without the line of this name; `nil` when there is none.
+  public static func text(_ text: String, removing name: String) -> String? {
+    var lines = lines(of: text)
+    guard let index = lines.firstIndex(where: { isLine($0, of: name) }) else { return nil }
+    lines.remove(at: index)
+    return lines.joined()
+  }
+
+  /// Each with its end.
+  private static func lines(of text: String) -> [String] {
+    var lines: [String] = []
+    var line = ""
+    for character in text {
+      line.append(character)
+      guard character.isNewline else { continue }
+      lines.append(line)
+      line = ""
+    }
+    if !line.isEmpty { lines.append(line) }
+    return lines
+  }
+
+  private static func end(of line: String) -> String { line.last.flatMap { $0.isNewline ? String($0) : nil } ?? "" }
+
+  private static func isLine(_ line: String, of name: String) -> Bool {
+    let line = trimmed(line.last?.isNewline == true ? line.dropLast() : line[...])
+    guard let first = line.first, first != "#" else { return false }
+    // Byte by byte: two spellings of one accent are two names.
+    return line.prefix { $0 != ":" }.utf8.elementsEqual(name.utf8)
+  }
+
   private static func trimmed(_ line: Substring) -> Substring {
     func isBlank(_ character: Character) -> Bool { character == " " || character == "\t" }
     let line = line.drop(while: isBlank)

@@ -24,6 +24,8 @@ public struct LedgerStatus: Sendable, Equatable {
   public var pending = 0
   /// What the ledger knew at the start is in the sources.
   public var isLoaded = false
+  /// When everything that had been counted until then was in the ledger; `nil`: not yet.
+  public var lastWrite: UnixTime?
   /// Why the last attempt failed; `nil`: it did not.
   public var problem: LedgerError?
 }

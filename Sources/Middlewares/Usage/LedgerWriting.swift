@@ -97,8 +97,12 @@ extension LedgerWriter {
   /// Writes what was counted until now, in as many batches as it takes. False: the ledger did not take all.
   func writeOnce(_ services: any BackgroundServices) async -> Bool {
     while true {
+      let time = clock.now
       let (batch, isMore) = nextBatch()
-      guard let batch else { return true }
+      guard let batch else {
+        state.withLock { $0.status.lastWrite = time }
+        return true
+      }
       let ledger = ledger
       do {
         try await services.offload { try ledger.add(batch) }
@@ -107,7 +111,10 @@ extension LedgerWriter {
         return false
       }
       written(batch, services)
-      if !isMore { return true }
+      if !isMore {
+        state.withLock { $0.status.lastWrite = time }
+        return true
+      }
     }
   }
 

@@ -25,6 +25,9 @@ extension Listener {
   /// no limit, which is the default.
   public func maxConnectionsPerClient(_ limit: Int?) -> Self { options { $0.maxConnectionsPerClient = limit } }
 
+  /// The mode of a Unix socket's file: who may connect. Default: 0o660, the owner and its group.
+  public func unixSocketMode(_ mode: UInt32) -> Self { options { $0.unixSocketMode = mode } }
+
   /// Requires a PROXY protocol header (version 1 or 2) from these peers, and believes what it says of the client. A connection
   /// without one is closed.
   ///

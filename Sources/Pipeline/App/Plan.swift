@@ -12,26 +12,32 @@ public struct Plan: Sendable {
     case dot
   }
 
-  struct Node: Sendable {
-    let kind: Placement.Entry.Kind
+  /// One element, group, route or destination.
+  public struct Node: Sendable {
+    public let kind: Placement.Entry.Kind
     /// `token-bucket "per user"`
-    let title: String
-    let parameters: [Parameter]
-    let counts: ElementCounts?
-    let level: Int
+    public let title: String
+    public let parameters: [Parameter]
+    /// `nil`: they were not asked for.
+    public let counts: ElementCounts?
+    /// How deep it stands: inside how many groups and routes.
+    public let level: Int
     let above: Int
     let end: Int
   }
 
-  struct Part: Sendable {
-    let name: String
-    let transport: String
-    let address: String
-    let nodes: [Node]
-    let notes: [String]
+  /// One listener.
+  public struct Part: Sendable {
+    public let name: String
+    public let transport: String
+    public let address: String
+    /// In the order in which an exchange comes to them.
+    public let nodes: [Node]
+    public let notes: [String]
   }
 
-  let parts: [Part]
+  /// The listeners, in the order in which they were declared.
+  public let parts: [Part]
 
   /// - Parameter counted: with what each element has counted so far.
   public init(_ services: [any Serving], counted: Bool = false) {

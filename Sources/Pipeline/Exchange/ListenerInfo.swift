@@ -12,6 +12,8 @@ public struct ListenerOptions: Hashable, Sendable {
   public var maxConnections: Int?
   /// Connections that one client address may have open at once (IPv6: one /64); one more is closed at once. `nil`: no limit.
   public var maxConnectionsPerClient: Int?
+  /// The mode of a Unix socket's file: who may connect. 0o660; 0o600 for the owner alone.
+  public var unixSocketMode: UInt32 = 0o660
   /// Peers that have to begin with a PROXY protocol header (v1 or v2), and whose word about the client is believed. `nil`:
   /// nobody speaks the PROXY protocol here.
   public var proxyProtocol: ProxyProtocolPeers?

@@ -25,8 +25,12 @@ final class ConnectionList {
     connection.place = -1
   }
 
-  func forEach(_ body: (Connection) -> Void) {
-    for connection in members { body(connection) }
+  /// The last `count` of those in front of `end`, from the last one on. Returns where the next part ends: 0 when nothing is left.
+  func forEach(before end: Int, atMost count: Int, _ body: (Connection) -> Void) -> Int {
+    let end = min(end, members.count)
+    let begin = max(0, end - count)
+    for place in (begin..<end).reversed() { body(members[place]) }
+    return begin
   }
 
   /// Lets what the connections of `owner` do come to its end; those that do nothing end at once.

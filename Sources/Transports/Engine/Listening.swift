@@ -83,10 +83,15 @@ final class Listening: Sendable {
     return Listening(address, descriptors)
   }
 
-  private static func bound(_ address: SocketAddress, reusePort: Bool) throws -> ListeningDescriptor {
+  /// - Parameter mode: of a Unix socket's file.
+  private static func bound(
+    _ address: SocketAddress, reusePort: Bool, mode: mode_t = 0o660
+  ) throws -> ListeningDescriptor {
     let fd = shim_stream_socket(address.family)
     guard fd >= 0 else { throw ListenError(address: address, code: errno) }
     let descriptor = ListeningDescriptor(fd)
+    // Linux makes the file with the mode of the socket, less the umask: so it is never wider than it shall be.
+    if case .unix = address, fchmod(fd, mode) != 0 { throw ListenError(address: address, code: errno) }
     if address.isIP {
       setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
       if reusePort, !setSocketOption(fd, SOL_SOCKET, SO_REUSEPORT, 1) {
@@ -112,13 +117,13 @@ final class Listening: Sendable {
     let address = SocketAddress.unix(path)
     let descriptor: ListeningDescriptor
     do {
-      descriptor = try bound(address, reusePort: false)
+      descriptor = try bound(address, reusePort: false, mode: mode)
     } catch let error as ListenError where error.code == EADDRINUSE {
       // The file is there. If somebody answers, the address is in use; a socket file without an owner is removed. A file
       // that is no socket is never touched.
       guard try isAbandonedSocket(path) else { throw error }
       unlink(path)
-      descriptor = try bound(address, reusePort: false)
+      descriptor = try bound(address, reusePort: false, mode: mode)
     }
     if chmod(path, mode) != 0 { throw ListenError(address: address, code: errno) }
     try listen(descriptor, address)

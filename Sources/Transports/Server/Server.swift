@@ -57,7 +57,8 @@ public final class Server: Sendable {
       for entry in entries {
         let listening: Listening
         do {
-          listening = try Listening.open(entry.address, count: shards)
+          listening = try Listening.open(
+            entry.address, count: shards, mode: entry.service.options.unixSocketMode)
         } catch {
           throw ConfigurationError(listener: entry.name, messages: ["\(error)"])
         }
@@ -87,27 +88,42 @@ public final class Server: Sendable {
     }
   }
 
+  /// What runs, with what every element has counted so far.
+  public func plan() -> Plan { Plan(state.withLock { $0.ports.map(\.service) }, counted: true) }
+
   /// Live counts of every element of every chain, by listener.
   public func counts() -> [(listener: String, elements: [ElementCounts])] {
     state.withLock { $0.ports.map { ($0.name, $0.service) } }.map { ($0.0, $0.1.counts()) }
   }
 
-  /// The exchanges that are open now, at most ``ExchangeReport/limit`` of them.
-  public func openExchanges() async -> [ExchangeReport] {
+  /// The exchanges that are open now, in the order of their numbers, at most ``ExchangeReport/limit`` of them.
+  ///
+  /// - Parameters:
+  ///   - id: only those with greater numbers: the last one of the page before.
+  ///   - limit: how many at most, 1...``ExchangeReport/limit``.
+  ///   - filter: which of them, asked on their loops.
+  public func openExchanges(
+    after id: UInt64 = 0, limit: Int = ExchangeReport.limit,
+    where filter: @escaping @Sendable (ExchangeReport) -> Bool = { _ in true }
+  ) async -> [ExchangeReport] {
     guard let engine = state.withLock({ $0.engine }) else { return [] }
-    var reports: [ExchangeReport] = []
-    for loop in engine.loops where reports.count < ExchangeReport.limit {
-      reports += await loop.run { loop in
-        var reports: [ExchangeReport] = []
-        loop.connections.forEach { connection in
-          if reports.count < ExchangeReport.limit, let exchange = connection.exchange {
-            reports.append(ExchangeReport(exchange))
+    let limit = max(1, min(limit, ExchangeReport.limit))
+    var page = ExchangePage(after: id, limit: limit)
+    for loop in engine.loops {
+      // From the end, and a part at a time: a million tunnels do not hold the loop. One that leaves meanwhile is replaced by the
+      // last of the list, which was seen already, so that none is missed.
+      var end = Int.max
+      while end > 0 {
+        (page, end) = await loop.run { [page, end] loop in
+          var page = page
+          let end = loop.connections.forEach(before: end, atMost: ExchangePage.part) { connection in
+            if let exchange = connection.exchange { page.take(exchange, where: filter) }
           }
+          return (page, end)
         }
-        return reports
       }
     }
-    return Array(reports.prefix(ExchangeReport.limit))
+    return page.reports
   }
 
   // MARK: Running

@@ -1,0 +1,151 @@
+import Middlewares
+import Pipeline
+import Synchronization
+import Transports
+
+/// What the admin socket shows and does: the server as its operator sees it.
+final class AdminDesk: Sendable {
+  let server = ServerHandle()
+  let accounting: Accounting
+  let users: UserSettings
+  private let clock: WallClock
+  private let started: UnixTime
+  private let services = Mutex<(any BackgroundServices)?>(nil)
+
+  init(_ accounting: Accounting, users: UserSettings, clock: WallClock = .system) {
+    self.accounting = accounting
+    self.users = users
+    self.clock = clock
+    started = clock.now
+  }
+
+  func lend(_ services: any BackgroundServices) { self.services.withLock { $0 = services } }
+
+  // MARK: Statistics
+
+  func global() async throws -> JSON {
+    var members = answer(try await accounting.global(at: clock.now)).json.members
+    let server = server.current
+    members.append(JSON.Member(name: "started", value: .string(started.rfc3339)))
+    members.append(JSON.Member(name: "openConnections", value: .int(server?.openConnections ?? 0)))
+    let refused = (server?.refusedConnections() ?? []).map { refused -> JSON in
+      .object([
+        "listener": .string(refused.listener), "perClient": .int(refused.perClient),
+        "proxyProtocol": .int(refused.proxyProtocol),
+      ])
+    }
+    members.append(JSON.Member(name: "refusedConnections", value: .array(refused)))
+    if let status = accounting.writer?.status {
+      members.append(
+        JSON.Member(
+          name: "ledgerStatus",
+          value: .object([
+            "loaded": .bool(status.isLoaded), "batches": .int(status.batches), "rows": .int(status.rows),
+            "failures": .int(status.failures), "pending": .int(status.pending),
+            "problem": .text(status.problem.map { "\($0)" }),
+          ])))
+    }
+    return .object(members)
+  }
+
+  /// - Returns: `nil` for a user whom nobody knows.
+  func user(_ name: String) async throws -> JSON? {
+    let known = try await accounting.account(of: name, at: clock.now)
+    guard var report = known ?? (users.table?[name] != nil ? AccountReport(user: name) : nil) else { return nil }
+    if users.table?[name]?.isBlocked ?? false { report.blocked = true }
+    return answer(report).json
+  }
+
+  private func answer(_ report: AccountReport) -> StatisticsAnswer {
+    StatisticsAnswer(
+      source: "server", ledger: accounting.writer?.ledger.name, lastFlush: accounting.writer?.status.lastWrite?.rfc3339,
+      zone: accounting.zone.name, account: report)
+  }
+
+  // MARK: Users
+
+  /// A page of who may log in or has used something, by name.
+  func page(after name: String?, limit: Int) async throws -> JSON {
+    var names = Set((users.table?.users ?? []).map(\.name))
+    for account in try await accounting.identities() { names.insert(account) }
+    let all = names.sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
+    let rest = name.map { last in all.drop { !Array(last.utf8).lexicographicallyPrecedes(Array($0.utf8)) } } ?? all[...]
+    var rows: [JSON] = []
+    for name in rest.prefix(limit) {
+      let user = users.table?[name]
+      let report = try await accounting.account(of: name, at: clock.now)
+      rows.append(
+        .object([
+          "user": .string(name), "login": .bool(user != nil),
+          "roles": .array((user?.roles.sorted() ?? []).map { .string($0) }),
+          "blocked": .bool((user?.isBlocked ?? false) || (report?.blocked ?? false)), "plan": .text(report?.plan),
+          "requests": .int(report?.total.requests ?? 0), "up": .int(report?.total.up ?? 0),
+          "down": .int(report?.total.down ?? 0), "lastSeen": .text(report?.lastSeen),
+        ]))
+    }
+    let next = rest.count > limit ? rest.prefix(limit).last : nil
+    return .object(["file": .text(users.file), "users": .array(rows), "next": .text(next)])
+  }
+
+  /// Whether anybody of this name is known: may log in, or has used something.
+  func isKnown(_ name: String) async throws -> Bool {
+    if users.table?[name] != nil { return true }
+    return try await accounting.account(of: name, at: clock.now) != nil
+  }
+
+  /// Does it, for all listeners at once: who is blocked is refused from the next exchange on.
+  func perform(_ action: AdminAction, on name: String, plan: String?) async throws {
+    switch action {
+    case .block: users.table?.block(name)
+    case .unblock: users.table?.unblock(name)
+    case .reset, .plan: break
+    }
+  }
+
+  func reloadUsers() throws -> JSON {
+    try users.reload()
+    return .object(["users": .int(users.table?.count ?? 0), "file": .text(users.file)])
+  }
+
+  // MARK: The ledger
+
+  func flush() async -> JSON {
+    guard let writer = accounting.writer else { return .object(["written": .bool(true), "problem": .null]) }
+    guard let services = services.withLock({ $0 }) else {
+      return .object(["written": .bool(false), "problem": .string("the server is starting")])
+    }
+    let isWritten = await writer.flush(services)
+    return .object([
+      "written": .bool(isWritten), "problem": .text(isWritten ? nil : writer.status.problem.map { "\($0)" }),
+    ])
+  }
+
+  // MARK: Connections
+
+  func connections(after id: UInt64, limit: Int, of user: String?) async -> JSON {
+    let reports =
+      await server.current?.openExchanges(after: id, limit: limit) { report in
+        user == nil || report.principal?.id == user
+      } ?? []
+    let rows = reports.map { report -> JSON in
+      .object([
+        "id": .int(Int(clamping: report.id)), "listener": .string(report.listener),
+        "client": .string("\(report.client)"), "identity": .text(report.principal?.id),
+        "destination": .text(report.destination.map { "\($0)" }), "upstream": .text(report.upstream.map { "\($0)" }),
+        "seconds": .int(Int(report.age.components.seconds)), "up": .int(Int(clamping: report.traffic.up)),
+        "down": .int(Int(clamping: report.traffic.down)),
+      ])
+    }
+    return .object([
+      "connections": .array(rows), "open": .int(server.current?.openConnections ?? 0),
+      "next": reports.count < limit ? .null : reports.last.map { .int(Int(clamping: $0.id)) } ?? .null,
+    ])
+  }
+}
+
+extension JSON {
+  /// Of an object.
+  var members: [Member] {
+    if case .object(let members) = self { members } else { [] }
+  }
+}

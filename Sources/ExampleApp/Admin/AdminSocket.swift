@@ -1,0 +1,150 @@
+import Middlewares
+import Pipeline
+import Transports
+
+/// The admin socket: an HTTP listener of our own on a Unix socket, for its owner alone.
+struct AdminSocket {
+  static let name = "admin"
+  /// Rows of one page.
+  static let pageLimit = 1000
+
+  let path: String
+  let desk: AdminDesk
+
+  @ProxyBuilder var body: some Proxy {
+    Listener(.http, on: "unix:\(path)", name: Self.name) {
+      OwnerOnly()
+      AdminUpkeep(desk)
+    } to: {
+      Route("/stats", methods: [.get], matching: .exact, to: { Handle(stats) })
+      Route("/users", methods: [.get], matching: .exact, to: { Handle(users) })
+      Route("/users/:name/stats", methods: [.get], matching: .exact, to: { Handle(userStats) })
+      Route("/users/:name/:action", methods: [.post], matching: .exact, to: { Handle(change) })
+      Route("/chain", methods: [.get], matching: .exact, to: { Handle(chain) })
+      Route("/connections", methods: [.get], matching: .exact, to: { Handle(connections) })
+      Route("/flush", methods: [.post], matching: .exact, to: { Handle(flush) })
+      Route("/reload-users", methods: [.post], matching: .exact, to: { Handle(reload) })
+    }.options { options in
+      options.unixSocketMode = 0o600
+      options.http.keepAliveTimeout = .seconds(10)
+    }
+  }
+
+  // MARK: Routes
+
+  @Sendable private func stats(_ exchange: HTTPExchange) async throws -> Summary {
+    try await exchange.respond(json: try await desk.global())
+  }
+
+  @Sendable private func users(_ exchange: HTTPExchange) async throws -> Summary {
+    guard let limit = limit(of: exchange) else { return try await exchange.refuse(Self.limitSyntax) }
+    return try await exchange.respond(json: try await desk.page(after: exchange.queryItem("after"), limit: limit))
+  }
+
+  @Sendable private func userStats(_ exchange: HTTPExchange) async throws -> Summary {
+    let name = exchange.pathParameter("name") ?? ""
+    guard let known = try await desk.user(name) else { return try await exchange.unknown(name) }
+    return try await exchange.respond(json: known)
+  }
+
+  @Sendable private func change(_ exchange: HTTPExchange) async throws -> Summary {
+    let name = exchange.pathParameter("name") ?? ""
+    let text = exchange.pathParameter("action") ?? ""
+    guard let action = AdminAction(rawValue: text) else {
+      let known = AdminAction.allCases.map(\.rawValue).joined(separator: ", ")
+      return try await exchange.refuse("\(JSON.string(text).text) is no action; allowed are \(known)", 404)
+    }
+    guard try await desk.isKnown(name) else { return try await exchange.unknown(name) }
+    do {
+      try await desk.perform(action, on: name, plan: exchange.queryItem("plan"))
+    } catch let error as SettingsError {
+      return try await exchange.refuse("\(error)")
+    }
+    exchange.runtime.log(.notice, "admin: \(action.rawValue) \(StatisticsTable.shown(name))")
+    guard let known = try await desk.user(name) else { return try await exchange.unknown(name) }
+    return try await exchange.respond(json: known)
+  }
+
+  @Sendable private func chain(_ exchange: HTTPExchange) async throws -> Summary {
+    let text = exchange.queryItem("format") ?? "text"
+    guard let server = desk.server.current else { throw Rejection(.overloaded, detail: "the server is starting") }
+    let plan = server.plan()
+    if text == "json" { return try await exchange.respond(json: .object(["listeners": plan.json])) }
+    guard let format = Plan.Format(rawValue: text) else {
+      return try await exchange.refuse(
+        "format: \(JSON.string(text).text) is not allowed; allowed are text, json, mermaid, dot")
+    }
+    return try await exchange.respond(text: plan.drawn(as: format))
+  }
+
+  @Sendable private func connections(_ exchange: HTTPExchange) async throws -> Summary {
+    guard let limit = limit(of: exchange) else { return try await exchange.refuse(Self.limitSyntax) }
+    let after = exchange.queryItem("after") ?? "0"
+    guard let id = UInt64(after) else {
+      return try await exchange.refuse(
+        "after: \(JSON.string(after).text) is not allowed; allowed is the id of a connection")
+    }
+    return try await exchange.respond(
+      json: await desk.connections(after: id, limit: limit, of: exchange.queryItem("user")))
+  }
+
+  @Sendable private func flush(_ exchange: HTTPExchange) async throws -> Summary {
+    try await exchange.respond(json: await desk.flush())
+  }
+
+  @Sendable private func reload(_ exchange: HTTPExchange) async throws -> Summary {
+    do {
+      let desk = desk
+      let told = try await exchange.runtime.offload { try desk.reloadUsers() }
+      exchange.runtime.log(.notice, "admin: the users were read again")
+      return try await exchange.respond(json: told)
+    } catch let error as SettingsError {
+      return try await exchange.refuse("\(error)", 409)
+    } catch let error as UserFileError {
+      return try await exchange.refuse("\(error)", 409)
+    } catch let error as UserError {
+      return try await exchange.refuse("\(error)", 409)
+    }
+  }
+
+  private static let limitSyntax = "limit: allowed are 1...\(pageLimit)"
+
+  private func limit(of exchange: HTTPExchange) -> Int? {
+    guard let text = exchange.queryItem("limit") else { return 100 }
+    return readInt(text, in: 1...Self.pageLimit)
+  }
+}
+
+/// What can be done to an account.
+enum AdminAction: String, CaseIterable {
+  case block, unblock, reset, plan
+}
+
+/// Hands the desk what background work needs.
+private struct AdminUpkeep: Middleware {
+  static let label = "upkeep"
+  let desk: AdminDesk
+
+  init(_ desk: AdminDesk) { self.desk = desk }
+
+  var state: AnyObject? { desk }
+
+  func handle(_ exchange: Exchange, next: Next) async throws -> Summary { try await next() }
+
+  func run(_ services: any BackgroundServices) async throws { desk.lend(services) }
+}
+
+extension HTTPExchange {
+  fileprivate func respond(_ status: Int = 200, json: JSON) async throws -> Summary {
+    try await respond(status, text: json.text + "\n", contentType: "application/json")
+  }
+
+  /// A sentence for who asked.
+  fileprivate func refuse(_ sentence: String, _ status: Int = 400) async throws -> Summary {
+    try await respond(status, json: .object(["error": .string(sentence)]))
+  }
+
+  fileprivate func unknown(_ name: String) async throws -> Summary {
+    try await refuse("nobody is known by the name \(JSON.string(name).text)", 404)
+  }
+}
