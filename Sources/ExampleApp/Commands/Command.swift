@@ -23,6 +23,7 @@ extension Command {
 let commands: [any Command.Type] = [
   DemoCommand.self, ServerCommand.self, UsersCommand.self, FetchUserStatsCommand.self, FetchGlobalStatsCommand.self,
   GraphCommand.self, RelayCommand.self, SOCKS5Command.self, ReverseCommand.self, ForwardCommand.self,
+  TrackerCommand.self, CounterCommand.self, TrackerCheckCommand.self,
 ]
 
 /// What `ExampleApp help` prints.

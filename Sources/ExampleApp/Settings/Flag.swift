@@ -52,8 +52,13 @@ struct Operand: Sendable {
   let name: String
   let help: String
   var isRequired = true
+  /// Whether it may stand more than once; the last operand only.
+  var repeats = false
 
-  var usage: String { isRequired ? name : "[\(name)]" }
+  var usage: String {
+    let all = repeats ? name + "…" : name
+    return isRequired ? all : "[\(all)]"
+  }
 }
 
 /// The flags that were given, checked against their declaration.
@@ -79,7 +84,7 @@ struct ParsedFlags: Sendable {
         guard !words.isEmpty else {
           throw SettingsError("\"\(argument)\" is not a flag; \(Self.known(declared))")
         }
-        guard operands.count < words.count else {
+        guard operands.count < words.count || words.last?.repeats == true else {
           throw SettingsError(
             "\"\(argument)\" is one word too many; write \(words.map(\.usage).joined(separator: " "))")
         }

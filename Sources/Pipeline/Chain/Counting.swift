@@ -10,7 +10,6 @@ extension Exchange {
     }
     depth = index
     settled = .max
-    current?.enter(index)
   }
 
   /// Somebody above calls `next` again: if the last attempt failed, it failed where it was.

@@ -41,3 +41,20 @@ func forEachDecoded(
   }
   return true
 }
+
+extension HTTPRequestHead {
+  /// The path without the query after percent-decoding (RFC 3986, 2.1), `/` where the target has none. `%2F` becomes a `/`
+  /// like any other, and nothing else is changed. `nil` where the encoding is broken, or is no UTF-8.
+  public var decodedPath: String? {
+    withPath { path in
+      var bytes: [UInt8] = []
+      bytes.reserveCapacity(path.count)
+      let isWhole = forEachDecoded(path) { byte in
+        bytes.append(byte)
+        return true
+      }
+      if !isWhole { return nil }
+      return bytes.isEmpty ? "/" : String(validating: bytes, as: UTF8.self)
+    }
+  }
+}
