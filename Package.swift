@@ -18,8 +18,14 @@ let package = Package(
     .library(name: "ScryptPasswords", targets: ["ScryptPasswords"]),
     .library(name: "JWTAuthentication", targets: ["JWTAuthentication"]),
     .library(name: "RedisStores", targets: ["RedisStores"]),
+    .library(name: "SQLiteLedger", targets: ["SQLiteLedger"]),
+    .library(name: "PostgreSQLLedger", targets: ["PostgreSQLLedger"]),
+    .library(name: "LedgerTesting", targets: ["LedgerTesting"]),
     .library(name: "Transports", targets: ["Transports"]),
     .executable(name: "ExampleApp", targets: ["ExampleApp"]),
+  ],
+  traits: [
+    .trait(name: "PostgreSQL", description: "A ledger in PostgreSQL, through libpq (target PostgreSQLLedger).")
   ],
   targets: [
     // The typed chain. Knows no socket, no file, no clock of its own, and needs no C library.
@@ -33,13 +39,35 @@ let package = Package(
     .target(name: "JWTAuthentication", dependencies: ["Pipeline", "Middlewares", "COpenSSL"], swiftSettings: settings),
     // A Redis client, and limits that several processes share through it. Needs no library; the engine gives it its sockets.
     .target(name: "RedisStores", dependencies: ["Pipeline", "Middlewares"], swiftSettings: settings),
+    // Usage and quotas in a file, through SQLite.
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .target(name: "SQLiteLedger", dependencies: ["Pipeline", "Middlewares", "CSQLite"], swiftSettings: settings),
+    // The same in PostgreSQL, through libpq: empty without the trait, and then nothing of libpq is needed.
+    .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .target(
+      name: "PostgreSQLLedger",
+      dependencies: [
+        "Pipeline", "Middlewares", .target(name: "CPostgreSQL", condition: .when(traits: ["PostgreSQL"])),
+      ],
+      swiftSettings: settings),
+    // What every ledger must do, as checks, and one in memory that fails as it is told.
+    .target(
+      name: "LedgerTesting", dependencies: ["Pipeline", "Middlewares"], path: "Tests/Support/LedgerTesting",
+      swiftSettings: settings),
     // What Glibc's module does not declare: epoll, splice, accept4, ...
     .target(name: "CShim"),
     .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
     .executableTarget(
       name: "ExampleApp",
-      dependencies: ["Pipeline", "Middlewares", "RedisStores", "ScryptPasswords", "JWTAuthentication", "Transports"],
+      dependencies: [
+        "Pipeline", "Middlewares", "RedisStores", "SQLiteLedger", "PostgreSQLLedger", "ScryptPasswords",
+        "JWTAuthentication", "Transports",
+      ],
       swiftSettings: settings),
+    // For tests only: a process that writes to a ledger until it is killed.
+    .executableTarget(
+      name: "LedgerChild", dependencies: ["Pipeline", "Middlewares", "SQLiteLedger", "LedgerTesting"],
+      path: "Tests/Support/LedgerChild", swiftSettings: settings),
     // For tests only: counts allocations; asks the compiler about wrong programs.
     .target(name: "CMallocCount", path: "Tests/Support/CMallocCount"),
     .target(name: "CompilerChecks", path: "Tests/Support/CompilerChecks", swiftSettings: settings),
@@ -48,7 +76,13 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "MiddlewaresTests",
-      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "CMallocCount", "CompilerChecks"],
+      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "LedgerTesting", "CMallocCount", "CompilerChecks"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "SQLiteLedgerTests",
+      dependencies: [
+        "Pipeline", "PipelineTesting", "Middlewares", "SQLiteLedger", "CSQLite", "LedgerTesting", "LedgerChild",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "ScryptPasswordsTests",

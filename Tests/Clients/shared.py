@@ -90,25 +90,77 @@ def three_processes_on_one_redis_admit_exactly_n_of_3n(scope):
     exactly(three(scope, f"redis://127.0.0.1:{redis}"))
 
 
-@test
-@limit(180)
-def three_processes_on_a_cluster_of_three_admit_exactly_n_of_3n(scope):
-    ports = []
-    for index in range(3):
-        _, port = redis_server(
-            scope, "--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{index}.conf",
-            "--cluster-port", str(free_port()))
-        ports.append(port)
-    buses = [cli(port, "CONFIG", "GET", "cluster-port").split()[-1] for port in ports]
-    for index, (first, last) in enumerate([(0, 5460), (5461, 10922), (10923, 16383)]):
-        cli(ports[index], "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
-        cli(ports[index], "CLUSTER", "MEET", "127.0.0.1", str(ports[0]), buses[0])
-    for port in ports:
+def cluster_node(scope, index, port=None, bus=None):
+    """A node of a cluster; with the ports of one that died it takes that one's place again."""
+    bus = bus or free_port()
+    program, port = redis_server(
+        scope, "--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{index}.conf", "--cluster-port", str(bus),
+        "--cluster-node-timeout", "1000", port=port)
+    return program, port, bus
+
+
+def redis_cluster(scope):
+    """Three masters that share all slots."""
+    nodes = [cluster_node(scope, index) for index in range(3)]
+    for (_, port, _), (first, last) in zip(nodes, [(0, 5460), (5461, 10922), (10923, 16383)]):
+        cli(port, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        cli(port, "CLUSTER", "MEET", "127.0.0.1", str(nodes[0][1]), str(nodes[0][2]))
+    for _, port, _ in nodes:
         eventually(
             lambda: "cluster_state:ok" in cli(port, "CLUSTER", "INFO")
             and "cluster_known_nodes:3" in cli(port, "CLUSTER", "INFO"), "the cluster is up", 60)
+    return nodes
+
+
+@test
+@limit(180)
+def three_processes_on_a_cluster_of_three_admit_exactly_n_of_3n(scope):
     # One of the three is enough to find the others.
-    exactly(three(scope, f"redis-cluster://127.0.0.1:{ports[2]}"))
+    exactly(three(scope, f"redis-cluster://127.0.0.1:{redis_cluster(scope)[2][1]}"))
+
+
+def through_a_dead_node(scope, policy):
+    """What three processes answer while the node of a cluster that has their key is dead; before and after it they count."""
+    nodes = redis_cluster(scope)
+    url = "redis-cluster://" + ",".join(f"127.0.0.1:{port}" for _, port, _ in nodes)
+    ports = three(scope, url, "--limit-trouble", policy)
+    before = statuses(ports, 2)
+    assert before == {200: 6}, before
+    owners = [index for index, (_, port, _) in enumerate(nodes) if cli(port, "DBSIZE").strip() != "0"]
+    assert len(owners) == 1, owners
+    owner, (program, port, bus) = owners[0], nodes[owners[0]]
+    program.kill()
+    during = statuses(ports, LIMIT)
+    nodes[owner] = cluster_node(scope, owner, port, bus)
+
+    def counts_again():
+        return all("cluster_state:ok" in cli(port, "CLUSTER", "INFO") for _, port, _ in nodes) and is_counting(ports, port)
+
+    eventually(counts_again, "every process counts in the cluster again", 60)
+    cli(port, "FLUSHALL")
+    exactly(ports)
+    return during
+
+
+@test
+@limit(180)
+def while_a_node_of_the_cluster_is_dead_fail_open_admits_all(scope):
+    during = through_a_dead_node(scope, "open")
+    assert during == {200: 3 * LIMIT}, during
+
+
+@test
+@limit(180)
+def while_a_node_of_the_cluster_is_dead_fail_closed_refuses_all(scope):
+    during = through_a_dead_node(scope, "closed")
+    assert during == {503: 3 * LIMIT}, during
+
+
+@test
+@limit(180)
+def while_a_node_of_the_cluster_is_dead_local_limits_each_process_to_its_share(scope):
+    during = through_a_dead_node(scope, "local:4")
+    assert during == {200: 3 * (LIMIT // 4), 429: 3 * (LIMIT - LIMIT // 4)}, during
 
 
 def through_an_outage(scope, policy):

@@ -87,7 +87,7 @@ public final class LedgerWriter: Sendable {
   /// - Parameters:
   ///   - pace: how often it writes, 10 ms or more; also the first pause after a failure, which doubles up to 30 s.
   ///   - batch: rows of one transaction, 1 or more.
-  ///   - loadWithin: how long ``ready`` waits for the ledger at the start.
+  ///   - loadWithin: how long ``ready`` waits for the ledger at the start; 0: not at all.
   ///   - flushWithin: how long the end of the program waits for the last batches.
   ///   - retention: how long windows that have ended stay in the ledger.
   public init(

@@ -5,11 +5,8 @@ internal import Synchronization
 extension LedgerWriter {
   /// Until the task is cancelled.
   func serve(_ services: any BackgroundServices) async {
-    let alarm = Task {
-      do { try await services.sleep(for: loadWithin) } catch { return }
-      announceLate(services)
-    }
-    defer { alarm.cancel() }
+    let alarm = alarmOfLoading(services)
+    defer { alarm?.cancel() }
     var tick = services.now
     while !Task.isCancelled {
       let works = await inTurn {
@@ -34,6 +31,17 @@ extension LedgerWriter {
   private var backoff: Duration {
     let failures = state.withLock { $0.failuresInARow }
     return min(pace * (1 << min(max(failures, 1) - 1, 20)), max(pace, .seconds(30)))
+  }
+
+  private func alarmOfLoading(_ services: any BackgroundServices) -> Task<Void, Never>? {
+    guard loadWithin > .zero else {
+      ready.fire()
+      return nil
+    }
+    return Task {
+      do { try await services.sleep(for: loadWithin) } catch { return }
+      announceLate(services)
+    }
   }
 
   private func announceLate(_ services: any BackgroundServices) {

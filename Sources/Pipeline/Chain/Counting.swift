@@ -10,6 +10,7 @@ extension Exchange {
     }
     depth = index
     settled = .max
+    current?.enter(index)
   }
 
   /// Somebody above calls `next` again: if the last attempt failed, it failed where it was.

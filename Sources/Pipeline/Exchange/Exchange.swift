@@ -40,6 +40,7 @@ open class Exchange {
   /// Payload bytes so far; kept current by the relay at least once a second.
   @exclusivity(unchecked) public final var traffic = Traffic()
 
+  @usableFromInline final let current: CurrentElement?
   @exclusivity(unchecked) @usableFromInline final var depth = -1
   /// The index of the outermost element known to have returned; `.max` while none has.
   @exclusivity(unchecked) @usableFromInline final var settled = Int.max
@@ -57,6 +58,7 @@ open class Exchange {
     self.client = client
     self.listener = listener
     self.runtime = runtime
+    current = runtime.current
     startedAt = runtime.now
   }
 

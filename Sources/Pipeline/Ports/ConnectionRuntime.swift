@@ -29,6 +29,9 @@ open class ConnectionRuntime {
   /// The index of the loop that serves the connection, 0 ..< number of loops.
   open var shard: Int { 0 }
 
+  /// Where the exchanges of this loop say which element they enter; `nil`: nobody asks.
+  open var current: CurrentElement? { nil }
+
   /// Monotonic time.
   open var now: Instant { abstract() }
 

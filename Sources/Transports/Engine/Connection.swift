@@ -263,6 +263,8 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
 
   override var shard: Int { loop.index }
 
+  override var current: CurrentElement? { loop.stall.current }
+
   override var now: Instant { loop.now }
 
   override func randomBits() -> UInt64 { loop.randomBits() }

@@ -5,6 +5,8 @@ internal import Synchronization
 /// one at any time; the names come from the configuration, so there are few.
 final class StallLabel: Sendable {
   let name: String
+  /// The elements of the listener's chain, by index.
+  private let elements = Mutex<[String]>([])
 
   private static let known = Mutex<[String: StallLabel]>([:])
 
@@ -18,6 +20,13 @@ final class StallLabel: Sendable {
       return label
     }
   }
+
+  /// Of the chain that new connections take; while old ones are left after a reload, they are named by this one, too.
+  func setElements(_ names: [String]) { elements.withLock { $0 = names } }
+
+  func element(at place: Int) -> String? {
+    elements.withLock { $0.indices.contains(place) ? $0[place] : nil }
+  }
 }
 
 /// What one loop tells the watchdog: when its turn began and what it is doing. Written by the loop with plain stores
@@ -27,6 +36,8 @@ final class StallGauge: Sendable {
   private let began = Atomic<UInt64>(0)
   /// The address of a `StallLabel`, 0 for none. Labels are never freed.
   private let label = Atomic<UInt>(0)
+  /// Written by the exchanges themselves.
+  let current = CurrentElement()
 
   @inline(__always)
   func turnBegan(_ now: Instant) { began.store(now.nanoseconds, ordering: .relaxed) }
@@ -35,10 +46,14 @@ final class StallGauge: Sendable {
   func turnEnded() { began.store(0, ordering: .relaxed) }
 
   @inline(__always)
-  func clearLabel() { label.store(0, ordering: .relaxed) }
+  func clearLabel() {
+    label.store(0, ordering: .relaxed)
+    current.clear()
+  }
 
   @inline(__always)
   func setLabel(_ label: StallLabel) {
+    current.clear()
     self.label.store(UInt(bitPattern: Unmanaged.passUnretained(label).toOpaque()), ordering: .releasing)
   }
 
@@ -48,11 +63,14 @@ final class StallGauge: Sendable {
     return value == 0 ? nil : Instant(nanoseconds: value)
   }
 
+  /// `token-bucket of socks5`; without the element where none was entered since the loop turned to this connection.
   var currentName: String {
     guard let pointer = UnsafeRawPointer(bitPattern: label.load(ordering: .acquiring)) else {
       return "a task without a name"
     }
-    return Unmanaged<StallLabel>.fromOpaque(pointer).takeUnretainedValue().name
+    let label = Unmanaged<StallLabel>.fromOpaque(pointer).takeUnretainedValue()
+    guard let place = current.place, let element = label.element(at: place) else { return label.name }
+    return "\(element) of \(label.name)"
   }
 }
 

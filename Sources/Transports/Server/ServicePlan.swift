@@ -10,7 +10,8 @@ struct ServicePlan: ListenerVisitor {
 
     /// What connections of this listener are served by, on the address that was bound.
     func handler(at address: SocketAddress) -> any ConnectionHandler {
-      makeHandler(
+      StallLabel.named(name).setElements(service.placement.entries.map(\.qualifiedName))
+      return makeHandler(
         ListenerInfo(
           name: name, transport: service.placement.problems.transport, address: address, options: service.options))
     }

@@ -40,6 +40,48 @@ import Testing
     #expect(line?.text.hasSuffix(" ms by listener test") == true)
   }
 
+  @Test func aMiddlewareThatBlocksItsLoopIsNamed() async throws {
+    var line: LogLine?
+    for _ in 0..<5 where line?.text.hasSuffix(" ms by blocking of stalled") != true {
+      line = try await reportOfABlockingMiddleware()
+    }
+    #expect(line?.level == .warning)
+    #expect(line?.text.hasSuffix(" ms by blocking of stalled") == true)
+  }
+
+  /// Does what no middleware may.
+  private struct Blocking: Middleware {
+    let gate: Gate
+    func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
+      gate.wait()
+      return try await next()
+    }
+  }
+
+  /// The first report of a server whose chain blocks its loop until that report has come.
+  private func reportOfABlockingMiddleware() async throws -> LogLine? {
+    let gate = Gate()
+    var report: LogLine?
+    try await withServer(options: { $0.workers = 1 }) {
+      Listener(.tcp, on: "127.0.0.1:0", name: "stalled") {
+        Passing()
+        Blocking(gate: gate)
+      } to: {
+        Upstream("127.0.0.1:9")
+      }
+    } body: { server in
+      let client = try BlockingPeer.connect(server.address())
+      report = await server.nextLine { $0.hasPrefix("loop 0 is stalled") }
+      gate.open()
+      client.reset()
+    }
+    return report
+  }
+
+  private struct Passing: Middleware {
+    func handle(_ exchange: Exchange, next: Next) async throws -> Summary { try await next() }
+  }
+
   /// The first report of an engine whose only connection blocks its loop until that report has come.
   private func reportOfABlockedTask() async throws -> LogLine? {
     let gate = Gate()

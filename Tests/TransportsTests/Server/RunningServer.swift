@@ -118,3 +118,13 @@ func beginConnecting(_ address: SocketAddress) throws -> BlockingPeer {
   _ = address.withSockaddr { Glibc.connect(fd, $0, $1) }
   return BlockingPeer(fd)
 }
+
+extension RunningServer {
+  /// The next line of the operational log that is meant; others are passed over.
+  func nextLine(_ isMeant: (String) -> Bool) async -> LogLine? {
+    while let line = await log.next() {
+      if isMeant(line.text) { return line }
+    }
+    return nil
+  }
+}
