@@ -70,7 +70,9 @@
     }
 
     private static func found(_ connection: PostgreSQLConnection, _ name: String) throws -> Int64 {
-      guard try connection.integer("SELECT 1 WHERE to_regclass('sluice.version') IS NOT NULL") == 1 else { return 0 }
+      // Not to_regclass: it may remember from before the lock that there was none.
+      let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'sluice' AND tablename = 'version'"
+      guard try connection.integer(tables) == 1 else { return 0 }
       let found = try connection.integer("SELECT version FROM sluice.version") ?? 0
       guard (0...version).contains(found) else {
         throw LedgerError.rejected(
