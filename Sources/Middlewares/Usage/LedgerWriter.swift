@@ -60,9 +60,8 @@ public final class LedgerWriter: Sendable {
     /// Failed in a row, and since when.
     var failuresInARow = 0
     var failingSince: Instant?
-    var isRunning = false
-    /// Those who want to run the writer when the present one stops.
-    var successors: [AsyncStream<Void>.Continuation] = []
+    /// Who runs the writer, or waits to.
+    var callers = 0
     /// Whether somebody talks to the ledger, and who wants to next.
     var isBusy = false
     var queued: [UnsafeContinuation<Void, Never>] = []
@@ -78,6 +77,7 @@ public final class LedgerWriter: Sendable {
   let clock: WallClock
   let id: LedgerWriterID
   let state = Mutex(State())
+  private let shared = SharedRun()
   /// Rows that a load which did not come to its end has handed over.
   let restored = RestoredRows()
 
@@ -126,28 +126,19 @@ public final class LedgerWriter: Sendable {
   ///
   /// - Throws: `CancellationError`.
   public func run(_ services: any BackgroundServices) async throws {
-    while true {
-      let (turns, turn) = AsyncStream<Void>.makeStream()
-      let isMine = state.withLock { state in
-        if state.isRunning {
-          state.successors.append(turn)
-          return false
-        }
-        state.isRunning = true
-        return true
-      }
-      if isMine {
-        await serve(services)
-        handOver()
-      } else {
-        for await _ in turns {}
-      }
-      if Task.isCancelled {
-        // Also where another one ran it: what this caller has counted until now shall not stay behind.
-        await finish(services)
-        throw CancellationError()
-      }
+    state.withLock { $0.callers += 1 }
+    do {
+      try await shared.run { await serve(services) }
+    } catch is CancellationError {
+      // While another one ran it.
     }
+    let isLast = state.withLock { state in
+      state.callers -= 1
+      return state.callers == 0
+    }
+    // Every caller: what it has counted until now shall not stay behind.
+    await finish(services, isLast: isLast)
+    throw CancellationError()
   }
 
   /// Writes now what has been counted until now.
@@ -155,15 +146,6 @@ public final class LedgerWriter: Sendable {
   /// - Returns: false where the ledger did not take all of it; it will be tried again.
   @discardableResult public func flush(_ services: any BackgroundServices) async -> Bool {
     await inTurn { await self.load(services) ? await self.writeOnce(services) : false }
-  }
-
-  private func handOver() {
-    let successors = state.withLock { state in
-      state.isRunning = false
-      defer { state.successors = [] }
-      return state.successors
-    }
-    for successor in successors { successor.finish() }
   }
 
   // MARK: One at a time

@@ -221,17 +221,27 @@ extension LedgerWriter {
   // MARK: The end
 
   /// Writes what is left, for at most `flushWithin`, and says what could not be written.
-  func finish(_ services: any BackgroundServices) async {
+  ///
+  /// - Parameter isLast: nobody runs the writer any more.
+  func finish(_ services: any BackgroundServices, isLast: Bool) async {
+    if isLast {
+      // Nobody will read what is in memory any more: what the ledger knew need not be in it to be added to.
+      state.withLock { state in
+        for index in state.sources.indices { state.sources[index].isLoaded = true }
+      }
+    }
     // The caller is cancelled, and every wait of a cancelled task ends at once: this needs a task of its own.
     await Task {
       let (ends, end) = AsyncStream<Bool>.makeStream()
-      let work = Task { end.yield(await inTurn { await writeRest(services) }) }
+      let work = Task {
+        end.yield(await inTurn { isLast ? await writeRest(services) : await writeLoaded(services) })
+      }
       let alarm = Task {
         do { try await services.sleep(for: flushWithin) } catch { return }
         end.yield(false)
       }
       for await isDone in ends {
-        if !isDone { confess(services) }
+        if !isDone, isLast { confess(services) }
         break
       }
       work.cancel()
@@ -239,11 +249,12 @@ extension LedgerWriter {
     }.value
   }
 
+  /// Where others go on: as always, after the load.
+  private func writeLoaded(_ services: any BackgroundServices) async -> Bool {
+    status.isLoaded ? await writeOnce(services) : false
+  }
+
   private func writeRest(_ services: any BackgroundServices) async -> Bool {
-    // Nobody will read what is in memory any more: what the ledger knew need not be in it to be added to.
-    state.withLock { state in
-      for index in state.sources.indices { state.sources[index].isLoaded = true }
-    }
     while true {
       if await writeOnce(services) {
         if state.withLock({ collect(&$0) }).0 == nil { return true }

@@ -338,6 +338,26 @@ import Testing
     _ = await second.result
   }
 
+  @Test func whenOneOfTwoStopsBeforeTheLoadTheOtherStillLoads() async throws {
+    await leaveBehind()
+    ledger.always = .fails
+    let writer = makeWriter()
+    let first = Task { try await writer.run(services) }
+    await services.clock.sleepers(1)
+    let second = Task { try await writer.run(services) }
+    source.count("anna")
+    first.cancel()
+    _ = await first.result
+    await services.clock.sleepers(1)
+    ledger.always = .works
+    services.clock.advance(by: .seconds(30))
+    await services.clock.sleepers(1)
+    #expect(source.requests("anna") == 8)
+    #expect(try written("anna") == 8)
+    second.cancel()
+    _ = await second.result
+  }
+
   @Test func onceAnHourTheLedgerForgetsWhatIsOver() async throws {
     let writer = makeWriter()
     let task = Task { try await writer.run(services) }
