@@ -22,7 +22,7 @@ struct Gateway {
   /// Opaque tokens for `/token`, and whose signed ones are taken on `/jwt`; without them these routes are not there.
   var tokens: TokenTable?
   var issuer: JWTKeySource?
-  var usage: any UsageStore = MemoryUsageStore()
+  var usage = MemoryUsageStore()
   var log: any LogSink
   var settings: ServiceSettings
   var http: HTTPSettings

@@ -1,7 +1,7 @@
 public import Pipeline
 internal import Synchronization
 
-/// Something that counts in memory and is written behind: a ``UsageStore``, a store of quotas.
+/// Something that counts in memory and is written behind: a ``MemoryUsageStore``, a ``QuotaStore``.
 ///
 /// Both methods are called off the loops, `collect` by one task at a time. They must not call the writer.
 public protocol LedgerSource: AnyObject, Sendable {

@@ -1,123 +1,209 @@
 public import Pipeline
 internal import Synchronization
 
-/// Keeps usage in memory, for as long as the process runs.
+/// Usage of all accounts, in memory; with a ``LedgerWriter`` also behind it, in a database.
 ///
-/// Sharded by account, one short lock a record; no allocation for an account that is known. Bounded: identities beyond
-/// `maxAccounts` are counted together under ``UsageAccount/others``, so that the global totals stay right.
-public final class MemoryUsageStore: UsageStore {
-  private struct Accounts {
-    /// Where an account's row is. Rows are changed in place; a dictionary of totals would allocate for every change.
-    private var places: [UsageAccount: Int] = [:]
-    private var rows: [UsageTotals] = []
-    private var free: [Int] = []
-    /// Over all accounts of this shard, so that the global totals need no walk over the accounts.
-    private(set) var sum: UsageTotals?
-
-    subscript(account: UsageAccount) -> UsageTotals? { places[account].map { rows[$0] } }
-
-    var all: [UsageAccount: UsageTotals] { places.mapValues { rows[$0] } }
-
-    /// - Parameter makeRoom: asked before a new account is made.
-    /// - Returns: `nil` where there was no room, else whether an account is left that has used anything.
-    mutating func add(
-      _ change: UsageChange, to account: UsageAccount, at time: UnixTime, makeRoom: () -> Bool
-    ) -> Bool? {
-      let place: Int
-      if let known = places[account] {
-        place = known
-      } else {
-        guard makeRoom() else { return nil }
-        if let reused = free.popLast() {
-          place = reused
-          rows[place] = UsageTotals(seen: time)
-        } else {
-          place = rows.count
-          rows.append(UsageTotals(seen: time))
-        }
-        places[account] = place
-      }
-      rows[place].add(change, at: time)
-      if sum == nil { sum = UsageTotals(seen: time) }
-      sum?.add(change, at: time)
-      guard change.requests < 0, rows[place].isEmpty else { return true }
-      places[account] = nil
-      free.append(place)
-      return false
-    }
-  }
-
+/// ```swift
+/// let usage = MemoryUsageStore(zone: .utc, writer: LedgerWriter(ledger, every: .seconds(1)))
+/// ```
+/// An account is a row with a lock of its own, and whoever counts for it keeps the row, so that an exchange costs no look-up and
+/// no allocation. Bounded: identities beyond `maxAccounts` are counted together under ``UsageAccount/others``, so that the global
+/// totals stay right. With a writer the totals here go on from what the ledger knew of accounts with a window that is open; what
+/// it knows of others, it tells.
+public final class MemoryUsageStore: Sendable {
   private final class Shard: Sendable {
-    let accounts = Mutex(Accounts())
+    let rows = Mutex<[UsageAccount: UsageRow]>([:])
+    /// Rows that have something to write.
+    let dirty = Mutex<[UsageRow]>([])
   }
 
   private static let shardCount = 32
+  /// Accounts that everybody shares, and the sum over all, are counted by each loop in a row of its own.
+  private static let stripeCount = 16
 
   private let shards = (0..<shardCount).map { _ in Shard() }
+  private let stripes: [UsageAccount: [UsageRow]]
+  private let sums: [UsageRow]
   private let maxAccounts: Int
   private let count = Atomic<Int>(0)
+  private let clock: CoarseWallClock
+  private let book: CalendarBook
+  let writer: LedgerWriter?
 
-  /// - Parameter maxAccounts: identities that are told apart, 1 or more; about 200 bytes each.
-  public init(maxAccounts: Int = 100_000) {
+  /// - Parameters:
+  ///   - zone: in which days and months begin.
+  ///   - writer: writes what is counted to a ledger; ``UsageTracking`` runs it.
+  ///   - maxAccounts: identities that are told apart, 1 or more; about 1 KB each.
+  ///   - clock: for windows, first and last seen.
+  public init(
+    zone: CalendarZone = .utc, writer: LedgerWriter? = nil, maxAccounts: Int = 100_000, clock: WallClock = .system
+  ) {
     precondition(maxAccounts >= 1, "a usage store keeps 1 or more accounts, got \(maxAccounts)")
     self.maxAccounts = maxAccounts
-  }
-
-  public func record(_ change: UsageChange, for account: UsageAccount, at time: UnixTime) {
-    if !add(change, to: account, at: time) { _ = add(change, to: .others, at: time) }
-  }
-
-  public func global() -> UsageTotals? {
-    var global: UsageTotals?
-    for shard in shards {
-      guard let sum = shard.accounts.withLock({ $0.sum }) else { continue }
-      global = global.map { $0.merged(with: sum) } ?? sum
+    self.writer = writer
+    self.clock = CoarseWallClock(clock)
+    let book = CalendarBook(zone)
+    self.book = book
+    let now = clock.now
+    func rows(_ account: UsageAccount, isKept: Bool) -> [UsageRow] {
+      (0..<Self.stripeCount).map { _ in UsageRow(account, book, at: now, isKept: isKept) }
     }
-    return global
+    var stripes: [UsageAccount: [UsageRow]] = [:]
+    for account in [UsageAccount.anonymous, .unauthenticated, .others] {
+      stripes[account] = rows(account, isKept: writer != nil)
+    }
+    self.stripes = stripes
+    // The ledger keeps its own sum.
+    sums = rows(.others, isKept: false)
+    writer?.register(self)
   }
 
-  public func totals(of account: UsageAccount) -> UsageTotals? {
-    shard(of: account).accounts.withLock { $0[account] }
+  /// The zone in which days and months begin.
+  public var zone: CalendarZone { book.zone }
+
+  // MARK: Counting
+
+  /// Adds a change to an account. Negative numbers take back what was recorded before.
+  public func record(_ change: UsageChange, for account: UsageAccount, at time: UnixTime) {
+    while true {
+      if record(change, in: row(of: account, shard: 0, at: time), shard: 0, at: time) { return }
+    }
   }
 
+  /// False: the row is no longer its account's, and nothing has been recorded.
+  func record(_ change: UsageChange, in row: UsageRow, shard: Int, at time: UnixTime) -> Bool {
+    switch row.record(change, at: time) {
+    case .removed: return false
+    case .done: break
+    case .nowDirty: self.shard(of: row.account).dirty.withLock { $0.append(row) }
+    }
+    // Sums are not removed and not written.
+    _ = sums[shard & (Self.stripeCount - 1)].record(change, at: time)
+    if change.requests < 0 { removeIfEmpty(row) }
+    return true
+  }
+
+  func time(at now: Instant) -> UnixTime { clock.time(at: now) }
+
+  /// The row of an account; of ``UsageAccount/others`` where there is no room for one more.
+  func row(of account: UsageAccount, shard: Int, at time: UnixTime) -> UsageRow {
+    if let stripe = stripe(of: account, shard) { return stripe }
+    let found = self.shard(of: account).rows.withLock { rows -> UsageRow? in
+      if let row = rows[account] { return row }
+      guard count.add(1, ordering: .relaxed).newValue <= maxAccounts else {
+        count.subtract(1, ordering: .relaxed)
+        return nil
+      }
+      let row = UsageRow(account, book, at: time, isKept: writer != nil)
+      rows[account] = row
+      return row
+    }
+    if let found { return found }
+    guard let others = stripe(of: .others, shard) else { preconditionFailure("others have rows from the start") }
+    return others
+  }
+
+  private func stripe(of account: UsageAccount, _ shard: Int) -> UsageRow? {
+    switch account {
+    case .identity: nil
+    case .anonymous, .unauthenticated, .others: stripes[account]?[shard & (Self.stripeCount - 1)]
+    }
+  }
+
+  private func removeIfEmpty(_ row: UsageRow) {
+    guard case .identity = row.account else { return }
+    shard(of: row.account).rows.withLock { rows in
+      guard rows[row.account] === row, row.removeIfEmpty() else { return }
+      rows[row.account] = nil
+      count.subtract(1, ordering: .relaxed)
+    }
+  }
+
+  private func shard(of account: UsageAccount) -> Shard {
+    shards[Int(UInt(bitPattern: account.hashValue) % UInt(Self.shardCount))]
+  }
+
+  // MARK: Reading
+
+  /// The sum over all accounts; `nil` when nothing was recorded.
+  public func global() -> UsageTotals? { Self.totals(sums) }
+
+  /// One account; `nil` when it is not known.
+  public func totals(of account: UsageAccount) -> UsageTotals? { Self.totals(rows(of: account)) }
+
+  /// All accounts, each as of one moment between call and return. Copies them: for reports, not for every request.
   public func accounts() -> [UsageAccount: UsageTotals] {
     var all: [UsageAccount: UsageTotals] = [:]
+    for (account, rows) in stripes { all[account] = Self.totals(rows) }
     for shard in shards {
-      all.merge(shard.accounts.withLock { $0.all }) { $0.merged(with: $1) }
+      for row in shard.rows.withLock({ Array($0.values) }) { all[row.account] = row.totals }
     }
     return all
   }
 
-  private func shard(of account: UsageAccount) -> Shard {
-    shards[Int(bitPattern: UInt(bitPattern: account.hashValue) >> 7) % Self.shardCount]
+  /// One account with its windows; `nil` when it is not known.
+  public func report(of account: UsageAccount) -> UsageReport? { report(rows(of: account)) }
+
+  /// The sum over all accounts, with its windows, under the name of ``UsageAccount/others``.
+  public func globalReport() -> UsageReport? { report(sums) }
+
+  private func rows(of account: UsageAccount) -> [UsageRow] {
+    if let stripes = stripes[account] { return stripes }
+    return shard(of: account).rows.withLock { $0[account] }.map { [$0] } ?? []
   }
 
-  /// False when the account is new and there is no room.
-  private func add(_ change: UsageChange, to account: UsageAccount, at time: UnixTime) -> Bool {
-    let isLeft = shard(of: account).accounts.withLock { accounts in
-      accounts.add(change, to: account, at: time) { makeRoom(for: account) }
+  private func report(_ rows: [UsageRow]) -> UsageReport? {
+    let now = clock.now
+    var whole: UsageReport?
+    for row in rows {
+      guard let part = row.report(at: now) else { continue }
+      if whole == nil { whole = part } else { whole?.add(part) }
     }
-    if isLeft == false, case .identity = account { count.subtract(1, ordering: .relaxed) }
-    return isLeft != nil
+    return whole
   }
 
-  /// The named accounts always have room.
-  private func makeRoom(for account: UsageAccount) -> Bool {
-    guard case .identity = account else { return true }
-    if count.add(1, ordering: .relaxed).newValue <= maxAccounts { return true }
-    count.subtract(1, ordering: .relaxed)
-    return false
+  private static func totals(_ rows: [UsageRow]) -> UsageTotals? {
+    var whole: UsageTotals?
+    for row in rows {
+      guard let part = row.totals else { continue }
+      guard var sum = whole else {
+        whole = part
+        continue
+      }
+      sum.add(part.usage, at: part.lastSeen)
+      sum.firstSeen = min(sum.firstSeen, part.firstSeen)
+      whole = sum
+    }
+    return whole
   }
 }
 
-extension UsageTotals {
-  fileprivate func merged(with other: UsageTotals) -> UsageTotals {
-    var sum = self
-    sum.add(
-      UsageChange(
-        requests: other.requests, connections: other.connections, refused: other.refused, failed: other.failed,
-        up: other.up, down: other.down), at: other.lastSeen)
-    sum.firstSeen = min(firstSeen, other.firstSeen)
-    return sum
+extension MemoryUsageStore: LedgerSource {
+  public func collect(into batch: inout LedgerBatch, limit: Int) -> Bool {
+    var left = limit
+    for shard in shards {
+      let rows = shard.dirty.withLock { dirty -> [UsageRow] in
+        let taken = Array(dirty.suffix(left))
+        dirty.removeLast(taken.count)
+        return taken
+      }
+      for row in rows {
+        if let usage = row.collect() { batch.usage.append(usage) }
+      }
+      left -= rows.count
+      if left == 0 { break }
+    }
+    return left == 0 && shards.contains { !$0.dirty.withLock { $0.isEmpty } }
+  }
+
+  public func restore(_ row: LedgerRow) {
+    switch row {
+    case .usage(let usage):
+      let own = self.row(of: usage.account, shard: 0, at: clock.now)
+      // Where there was no room it stays in the ledger alone: `others` have not used it.
+      if own.account == usage.account { own.restore(usage) }
+    case .global(let usage): sums[0].restore(usage)
+    case .state, .counter: break
+    }
   }
 }

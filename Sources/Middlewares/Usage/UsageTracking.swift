@@ -1,18 +1,20 @@
 public import Pipeline
 
 /// Counts who used what: requests, connections, refused and failed exchanges, bytes each way, first and last seen, for every
-/// identity and in all.
+/// identity and in all, in total and per minute, hour, day and month.
 ///
 /// ```swift
-/// let usage = MemoryUsageStore()
+/// let usage = MemoryUsageStore(zone: .utc)
 /// UsageTracking(usage)
 /// ```
 /// It may stand anywhere, above or below the authenticator: an exchange is accounted to who it turns out to be. Where nobody
 /// logged in it goes to `anonymous`, where it was turned away before anybody was known, to `unauthenticated`. An exchange
 /// counts once, on every path, however often a retry above or below runs it, and however often the same tracking stands in
-/// the chain. A live tunnel is recorded at every coarse tick (1 s), not only at its end.
+/// the chain. A live tunnel is recorded at every coarse tick (1 s), not only at its end. Of HTTP the head and the body count, as
+/// they are on the client's wire, answers of our own included; of a tunnel what comes after the handshake.
 ///
-/// Refuses nobody. Costs one short lock at the end of an exchange.
+/// Refuses nobody. Costs two short locks at the end of an exchange, without a look-up, an allocation or a system call on a
+/// connection that is kept.
 public struct UsageTracking: Middleware {
   @inlinable public static var throwsLate: Bool { false }
 
@@ -20,31 +22,31 @@ public struct UsageTracking: Middleware {
   /// Given, and therefore chosen anew by a new configuration.
   private let hasOwnStore: Bool
 
-  /// - Parameters:
-  ///   - store: where it is kept; several chains may share one. Two trackings with one store count an exchange once.
-  ///   - clock: for first and last seen.
-  public init(_ store: any UsageStore, clock: WallClock = .system) {
-    meter = UsageMeter(store: store, clock: clock)
+  /// - Parameter store: where it is kept; several chains may share one. Two trackings with one store count an exchange once.
+  public init(_ store: MemoryUsageStore) {
+    meter = UsageMeter(store)
     hasOwnStore = false
   }
 
   /// Keeps the usage in memory of its own; ``store`` leads to it.
-  public init(clock: WallClock = .system) {
-    meter = UsageMeter(store: MemoryUsageStore(), clock: clock)
+  public init() {
+    meter = UsageMeter(MemoryUsageStore())
     hasOwnStore = true
   }
 
   /// Where the usage is kept.
-  public var store: any UsageStore { meter.store }
+  public var store: MemoryUsageStore { meter.store }
 
   public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
-    guard meter.begin(exchange) else { return try await next() }
+    guard let trail = meter.begin(exchange) else { return try await next() }
     do {
+      // The meter stays: what a client is told of a refusal comes later, and so does a body that nobody has read.
       let summary = try await next()
-      meter.end(exchange, .served, exchange.finalTraffic(summary))
+      trail.end(exchange, .served, exchange.finalTraffic(summary))
       return summary
     } catch {
-      meter.end(exchange, UsageOutcome(error, exchange), exchange.traffic)
+      let outcome = UsageOutcome(error, exchange)
+      trail.end(exchange, outcome, exchange.traffic)
       throw error
     }
   }
@@ -54,6 +56,11 @@ public struct UsageTracking: Middleware {
   /// Usage in memory of its own goes on in the new chain.
   public mutating func adopt(from old: Self) {
     if hasOwnStore, old.hasOwnStore { meter = old.meter }
+  }
+
+  /// Writes usage to the ledger, where there is one, until cancelled, and then what is left.
+  public func run(_ services: any BackgroundServices) async throws {
+    try await meter.store.writer?.run(services)
   }
 }
 
@@ -69,104 +76,138 @@ private enum UsageOutcome {
   }
 }
 
-/// What of one exchange has been recorded, and for whom.
-private struct UsageMark {
-  let store: ObjectIdentifier
+/// What of the exchange on a connection has been recorded in one store, and in which row. Kept for the next request on it.
+private final class UsageTrail {
+  let store: MemoryUsageStore
+  /// Of another store: nearly always none.
+  let next: UsageTrail?
+  /// The exchange that it is about.
+  private var exchange: UInt64?
   /// One tracking is inside its `next`; another with the same store leaves the exchange to it.
-  var isActive = true
-  var recorded = UsageChange()
-  var account: UsageAccount?
-}
+  private var isActive = false
+  /// The meter is attached, also when the chain is over.
+  private var isAttached = false
+  private var outcome = UsageOutcome.running
+  /// Whether it came as far as an upstream: nobody had to log in.
+  private var wasLetIn = true
+  private var isRecorded = false
+  private var recorded = UsageChange()
+  /// The row that was recorded in last, and whose it is.
+  private var row: UsageRow?
+  private var principal: Principal?
 
-/// The marks of an exchange: nearly always one.
-private struct UsageMarks {
-  private var first: UsageMark?
-  private var more: [UsageMark] = []
-
-  subscript(_ store: ObjectIdentifier) -> UsageMark? {
-    get { first?.store == store ? first : more.first { $0.store == store } }
-    set {
-      if first == nil || first?.store == store {
-        first = newValue
-      } else if let index = more.firstIndex(where: { $0.store == store }) {
-        more[index] = newValue ?? more[index]
-      } else if let newValue {
-        more.append(newValue)
-      }
-    }
-  }
-}
-
-private enum UsageMarksKey: ExchangeKey {
-  static var defaultValue: UsageMarks { UsageMarks() }
-}
-
-/// Brings what is recorded of an exchange into line with what is true of it: at every tick, and at the end of every attempt.
-///
-/// It records differences, so that an exchange that ends twice (a retry) or turns out to be another one's (a login below)
-/// still counts once, with its last outcome, for its last identity.
-private final class UsageMeter: ByteMeter {
-  let store: any UsageStore
-  private let clock: WallClock
-  private let identifier: ObjectIdentifier
-
-  init(store: any UsageStore, clock: WallClock) {
+  init(_ store: MemoryUsageStore, next: UsageTrail?) {
     self.store = store
-    self.clock = clock
-    identifier = ObjectIdentifier(store)
+    self.next = next
   }
 
   /// False when a tracking with the same store stands above.
-  func begin(_ exchange: Exchange) -> Bool {
-    // Read and written as a whole: changing it in place through the exchange would cost an allocation.
-    var marks = exchange[UsageMarksKey.self]
-    var mark = marks[identifier] ?? UsageMark(store: identifier, isActive: false)
-    if mark.isActive { return false }
-    mark.isActive = true
-    marks[identifier] = mark
-    exchange[UsageMarksKey.self] = marks
-    exchange.attach(self)
+  func begin(_ exchange: Exchange, _ meter: UsageMeter) -> Bool {
+    if self.exchange != exchange.id {
+      self.exchange = exchange.id
+      isRecorded = false
+      isAttached = false
+      recorded = UsageChange()
+    } else if isActive {
+      return false
+    }
+    isActive = true
+    outcome = .running
+    wasLetIn = true
+    if !isAttached { exchange.attach(meter) }
+    isAttached = true
     return true
   }
 
   func end(_ exchange: Exchange, _ outcome: UsageOutcome, _ traffic: Traffic) {
-    exchange.detach(self)
-    settle(exchange, outcome, traffic)
+    isActive = false
+    self.outcome = outcome
+    // Before the client is told: our own refusal is no answer of an upstream's.
+    wasLetIn = outcome == .served || exchange.isCommitted || exchange.upstreamAddress != nil
+    settle(exchange, traffic)
+  }
+
+  /// The exchange is over, and its client has its answer.
+  func finish(_ exchange: Exchange) {
+    isAttached = false
+    let traffic = exchange.traffic
+    if traffic.up > UInt64(recorded.up) || traffic.down > UInt64(recorded.down) { settle(exchange, traffic) }
+  }
+
+  /// Brings what is recorded into line with what is true, in differences, so that an exchange that ends twice (a retry) or
+  /// turns out to be another one's (a login below) still counts once, with its last outcome, for its last identity.
+  func settle(_ exchange: Exchange, _ traffic: Traffic) {
+    let truth = UsageChange(
+      requests: 1, connections: exchange.ordinal == 1 ? 1 : 0, refused: outcome == .refused ? 1 : 0,
+      failed: outcome == .failed ? 1 : 0, up: Int(clamping: traffic.up), down: Int(clamping: traffic.down))
+    let time = store.time(at: exchange.now)
+    let shard = exchange.shard
+    let old = row
+    while true {
+      let now = currentRow(of: exchange, shard, time)
+      let isSame = isRecorded && now === old
+      let change = isSame ? truth - recorded : truth
+      if isSame, change.isZero { break }
+      if store.record(change, in: now, shard: shard, at: time) {
+        if isRecorded, !isSame, let old { _ = store.record(UsageChange() - recorded, in: old, shard: shard, at: time) }
+        row = now
+        break
+      }
+      // Somebody has taken the account's last usage back, and its row with it.
+      row = nil
+    }
+    isRecorded = true
+    recorded = truth
+  }
+
+  private func currentRow(of exchange: Exchange, _ shard: Int, _ time: UnixTime) -> UsageRow {
+    guard let principal = exchange.principal else {
+      self.principal = nil
+      return store.row(of: wasLetIn ? .anonymous : .unauthenticated, shard: shard, at: time)
+    }
+    if let row, self.principal == principal { return row }
+    self.principal = principal
+    return store.row(of: UsageAccount(principal), shard: shard, at: time)
+  }
+}
+
+extension UsageAccount {
+  /// AnonymousAuth gives everybody a name; by its own default it is the one of this account.
+  init(_ principal: Principal) { self = principal.id == "anonymous" ? .anonymous : .identity(principal) }
+}
+
+private enum UsageTrailKey: ExchangeKey {
+  static var defaultValue: UsageTrail? { nil }
+  static var outlivesExchange: Bool { true }
+}
+
+/// Tells a store of live exchanges: one for all, since what is known of each stands on it.
+private final class UsageMeter: ByteMeter {
+  let store: MemoryUsageStore
+
+  init(_ store: MemoryUsageStore) { self.store = store }
+
+  /// `nil` when a tracking with the same store stands above.
+  func begin(_ exchange: Exchange) -> UsageTrail? {
+    let trail = trail(of: exchange)
+    return trail.begin(exchange, self) ? trail : nil
   }
 
   func account(_ moved: Traffic, on exchange: Exchange, isLast: Bool) -> Lease {
-    // The end is recorded by `end`, which knows the outcome.
-    if !isLast { settle(exchange, .running, exchange.traffic) }
+    let trail = trail(of: exchange)
+    if isLast { trail.finish(exchange) } else { trail.settle(exchange, exchange.traffic) }
     return .unlimited
   }
 
-  private func settle(_ exchange: Exchange, _ outcome: UsageOutcome, _ traffic: Traffic) {
-    var marks = exchange[UsageMarksKey.self]
-    guard var mark = marks[identifier] else { return }
-    let isFirst = exchange.ordinal == 1
-    let truth = UsageChange(
-      requests: 1, connections: isFirst ? 1 : 0, refused: outcome == .refused ? 1 : 0,
-      failed: outcome == .failed ? 1 : 0, up: Int(clamping: traffic.up), down: Int(clamping: traffic.down))
-    let account = account(of: exchange, outcome)
-    let time = clock.now
-    if mark.account == account {
-      store.record(truth - mark.recorded, for: account, at: time)
-    } else {
-      if let wrong = mark.account { store.record(UsageChange() - mark.recorded, for: wrong, at: time) }
-      store.record(truth, for: account, at: time)
+  private func trail(of exchange: Exchange) -> UsageTrail {
+    let first = exchange[UsageTrailKey.self]
+    var trail = first
+    while let found = trail {
+      if found.store === store { return found }
+      trail = found.next
     }
-    mark.account = account
-    mark.recorded = truth
-    mark.isActive = outcome == .running
-    marks[identifier] = mark
-    exchange[UsageMarksKey.self] = marks
-  }
-
-  private func account(of exchange: Exchange, _ outcome: UsageOutcome) -> UsageAccount {
-    // AnonymousAuth gives everybody a name; by its own default it is the one of this account.
-    if let principal = exchange.principal { return principal.id == "anonymous" ? .anonymous : .identity(principal) }
-    // Somebody who came as far as an upstream did not have to log in.
-    let wasLetIn = outcome != .refused && outcome != .failed || exchange.isCommitted || exchange.upstreamAddress != nil
-    return wasLetIn ? .anonymous : .unauthenticated
+    let new = UsageTrail(store, next: first)
+    exchange[UsageTrailKey.self] = new
+    return new
   }
 }

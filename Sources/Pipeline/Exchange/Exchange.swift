@@ -244,6 +244,24 @@ extension Exchange {
     }
   }
 
+  /// Transport: the client has its answer, also where it is our own refusal. Meters that an element has left attached hear of
+  /// the rest, and no more after that.
+  package final func endMeters() {
+    while let entry = meters.popLast() {
+      do {
+        _ = try entry.meter.account(traffic - entry.told, on: self, isLast: true)
+      } catch {
+        // There is nothing left to cut.
+      }
+    }
+  }
+
+  /// Transport: from here on the payload of a tunnel counts, and what went before was its handshake.
+  package final func beginTunnelTraffic() {
+    traffic = Traffic()
+    for index in meters.indices { meters[index].told = Traffic() }
+  }
+
   /// Engine: tells every meter what moved and returns the strictest lease.
   ///
   /// - Parameter wanting: the ways that have something to move and no lease.
@@ -277,6 +295,12 @@ public protocol ExchangeKey {
   associatedtype Value
   /// What is read before anything was written.
   static var defaultValue: Value { get }
+  /// Whether the value stays for the next request on the same connection. Default: false.
+  static var outlivesExchange: Bool { get }
+}
+
+extension ExchangeKey {
+  @inlinable public static var outlivesExchange: Bool { false }
 }
 
 @usableFromInline protocol ResettableSlot: AnyObject {
@@ -286,7 +310,7 @@ public protocol ExchangeKey {
 @usableFromInline final class Slot<Key: ExchangeKey>: ResettableSlot {
   @usableFromInline var value: Key.Value
   @inlinable init(_ value: Key.Value) { self.value = value }
-  @usableFromInline func reset() { value = Key.defaultValue }
+  @usableFromInline func reset() { if !Key.outlivesExchange { value = Key.defaultValue } }
 }
 
 extension Exchange {

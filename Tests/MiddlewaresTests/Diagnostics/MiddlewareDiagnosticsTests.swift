@@ -95,6 +95,24 @@ private let middlewareMistakes: [Mistake] = [
     "_ = Listener(.socks5, on: \":1\") {\n  AdaptiveConcurrency(per: .identity)\n  PasswordAuth(users)\n} to: { Out() }",
     "\(joined)AdaptiveConcurrency(per: .identity) \(move), or use per: .clientAddress"),
   Mistake(
+    "quotaWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  UsageQuota(.requests(6, per: .day), per: .identity)\n} to: { Out() }",
+    "\(listener)UsageQuota(per: .identity) \(above), or use per: .optionalIdentity()"),
+  Mistake(
+    "quotaAboveTheAuthenticator",
+    "_ = Listener(.socks5, on: \":1\") {\n  UsageQuota(.requests(6, per: .day), per: .identity)\n  PasswordAuth(users)\n} to: { Out() }",
+    "\(joined)UsageQuota(per: .identity) \(move), or use per: .optionalIdentity()"),
+  Mistake(
+    "typedQuotaWithoutAuthenticator",
+    "_ = Listener(.tcp, on: \":1\") {\n  UsageQuota(.bytes(6, per: .day), per: .identity(Principal.self))\n} to: { Out() }",
+    "\(listener)UsageQuota(per: .identity) \(above), or use per: .optionalIdentity()"),
+  Mistake(
+    "quotaPerAddress",
+    "_ = Listener(.tcp, on: \":1\") {\n  UsageQuota(.requests(6, per: .day), per: .clientAddress)\n} to: { Out() }",
+    "2:3: 'init(_:per:plans:onExhausted:warnAt:headers:in:)' is unavailable: a quota belongs to an account: write per: "
+      + ".identity below an authenticator (ClientAddressAuth makes one of an address), or per: .optionalIdentity(); to limit "
+      + "addresses there are TokenBucket and Bandwidth"),
+  Mistake(
     "passwordsOnTCP", "_ = Listener(.tcp, on: \":1\") {\n  PasswordAuth(users)\n} to: { Out() }",
     "2:3: 'buildExpression' is unavailable: it asks for a user name and a password, which this transport does not carry: "
       + "authenticate by certificate or by address, or use a Listener(.socks5, ...) or (.http, ...)"),

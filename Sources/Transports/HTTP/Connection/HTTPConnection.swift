@@ -145,8 +145,10 @@ final class HTTPConnection: HTTPExchange {
       connection.exchange = nil
       guard keepsAlive else { break }
       if !requestBody.hasEnded, await !drainRequestBody() { break }
+      if isMetered { endMeters() }
       recycle(id: share.ids.take())
     }
+    if isMetered { endMeters() }
     await end()
   }
 

@@ -55,6 +55,7 @@ extension HTTPConnection {
   func writeTunnelHead(_ head: HTTPResponseHead) async throws {
     appendTunnelHead(head)
     try await beginTunnel()
+    beginTunnelTraffic()
   }
 
   private func beginTunnel() async throws {

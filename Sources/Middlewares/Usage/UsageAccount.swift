@@ -41,10 +41,30 @@ public struct UsageChange: Hashable, Sendable {
     self.down = down
   }
 
+  public static func += (a: inout UsageChange, b: UsageChange) {
+    a.requests += b.requests
+    a.connections += b.connections
+    a.refused += b.refused
+    a.failed += b.failed
+    a.up += b.up
+    a.down += b.down
+  }
+
   public static func - (a: UsageChange, b: UsageChange) -> UsageChange {
     UsageChange(
       requests: a.requests - b.requests, connections: a.connections - b.connections, refused: a.refused - b.refused,
       failed: a.failed - b.failed, up: a.up - b.up, down: a.down - b.down)
+  }
+
+  /// Nothing is left: all that was recorded has been taken back.
+  var isZero: Bool { requests == 0 && connections == 0 && refused == 0 && failed == 0 && up == 0 && down == 0 }
+
+  /// That part of it, each number rounded up.
+  func scaled(_ part: Double) -> UsageChange {
+    func scale(_ count: Int) -> Int { Int((Double(count) * part).rounded(.up)) }
+    return UsageChange(
+      requests: scale(requests), connections: scale(connections), refused: scale(refused), failed: scale(failed),
+      up: scale(up), down: scale(down))
   }
 }
 
@@ -82,25 +102,15 @@ public struct UsageTotals: Hashable, Sendable {
     lastSeen = max(lastSeen, time)
   }
 
-  /// Nothing is left: all that was recorded has been taken back.
-  var isEmpty: Bool { requests == 0 && connections == 0 && refused == 0 && failed == 0 && up == 0 && down == 0 }
-}
+  init(_ usage: UsageChange, first: UnixTime, last: UnixTime) {
+    self.init(seen: first)
+    lastSeen = last
+    add(usage, at: last)
+    firstSeen = first
+  }
 
-/// Where usage is kept.
-///
-/// `record` is called on the loops, at the end of every exchange and once a second for a live tunnel: it must not wait. A
-/// store that writes elsewhere keeps the changes in memory and writes them behind. Every change lands on one account, so
-/// that the global totals are the sum of all accounts.
-public protocol UsageStore: AnyObject, Sendable {
-  /// Adds a change to an account.
-  func record(_ change: UsageChange, for account: UsageAccount, at time: UnixTime)
-
-  /// The sum over all accounts; `nil` when nothing was recorded.
-  func global() async throws -> UsageTotals?
-
-  /// One account; `nil` when it is not known.
-  func totals(of account: UsageAccount) async throws -> UsageTotals?
-
-  /// All accounts, each as of one moment between call and return.
-  func accounts() async throws -> [UsageAccount: UsageTotals]
+  /// The numbers without the times.
+  public var usage: UsageChange {
+    UsageChange(requests: requests, connections: connections, refused: refused, failed: failed, up: up, down: down)
+  }
 }

@@ -1,0 +1,200 @@
+internal import Pipeline
+internal import Synchronization
+
+/// The time of an exchange, by both clocks.
+struct QuotaMoment {
+  let time: UnixTime
+  let now: Instant
+}
+
+/// Rows that have something for the ledger.
+final class DirtyQuotas: Sendable {
+  private let rows = Mutex<[QuotaRow]>([])
+
+  func append(_ row: QuotaRow) { rows.withLock { $0.append(row) } }
+
+  func take(_ limit: Int) -> [QuotaRow] {
+    rows.withLock { rows in
+      let taken = Array(rows.suffix(limit))
+      rows.removeLast(taken.count)
+      return taken
+    }
+  }
+
+  var isEmpty: Bool { rows.withLock { $0.isEmpty } }
+}
+
+/// What one account has used of all quotas of a store, and what an operator has said of it. Whoever serves the account keeps
+/// the row: nothing is looked up for an exchange.
+final class QuotaRow: Sendable {
+  /// One quota of the account.
+  struct Entry {
+    var counter: QuotaCounter
+    /// Tokens of a shared cache that this process has taken and not used.
+    var tokens = QuotaTokens()
+    /// Live exchanges that borrow.
+    var borrowers = 0
+    /// At what rate the account goes on when it has used up its quota.
+    var bucket: ByteBucket?
+  }
+
+  struct State {
+    /// By the number that the store has given to the quota.
+    var entries: [Entry?] = []
+    var isBlocked = false
+    var plan: String?
+    var isDirty = false
+    /// What an operator has said is not written yet.
+    var isStateDirty = false
+    var isRemoved = false
+  }
+
+  let account: UsageAccount
+  let book: CalendarBook
+  /// `nil`: there is no ledger.
+  private let dirty: DirtyQuotas?
+  let state = Mutex(State())
+
+  init(_ account: UsageAccount, _ book: CalendarBook, _ dirty: DirtyQuotas?) {
+    self.account = account
+    self.book = book
+    self.dirty = dirty
+  }
+
+  /// Works on one quota of the account, brought to the time.
+  ///
+  /// - Returns: `nil` where the row is no longer its account's.
+  func work<Result: Sendable>(
+    on quota: PlacedQuota, at time: UnixTime, _ body: (inout Entry, borrowing State) -> Result
+  ) -> Result? {
+    state.withLock { state -> Result? in
+      if state.isRemoved { return nil }
+      while state.entries.count <= quota.slot { state.entries.append(nil) }
+      // Taken out, so that the rest of the state can be read meanwhile; the array keeps its place.
+      var entry = state.entries[quota.slot] ?? Entry(counter: QuotaCounter(quota.window, at: time, book))
+      state.entries[quota.slot] = nil
+      if entry.counter.move(to: time, quota.window, book) { entry.tokens.windowEnded() }
+      let before = entry.counter.consumed
+      let result = body(&entry, state)
+      if entry.counter.consumed != before, quota.isKept { noteDirty(&state) }
+      state.entries[quota.slot] = entry
+      return result
+    }
+  }
+
+  /// Gives back what was counted under that stamp, where its time still counts.
+  func giveBack(_ amount: Int, _ quota: PlacedQuota, _ stamp: Int64) {
+    state.withLock { state in
+      state.entries[quota.slot]?.counter.giveBack(amount, from: stamp)
+      if quota.isKept { noteDirty(&state) }
+    }
+  }
+
+  private func noteDirty(_ state: inout State) {
+    guard let dirty, !state.isDirty else { return }
+    state.isDirty = true
+    dirty.append(self)
+  }
+
+  // MARK: What an operator says
+
+  func set(_ change: (inout State) -> Void) {
+    state.withLock { state in
+      change(&state)
+      state.isStateDirty = true
+      noteDirty(&state)
+    }
+  }
+
+  /// Everything that was used is free again.
+  func reset() {
+    state.withLock { state in
+      for slot in state.entries.indices {
+        state.entries[slot]?.counter.reset()
+        state.entries[slot]?.tokens.windowEnded()
+      }
+      noteDirty(&state)
+    }
+  }
+
+  // MARK: The ledger
+
+  func collect(_ quotas: [PlacedQuota], into batch: inout LedgerBatch) {
+    state.withLock { state in
+      state.isDirty = false
+      for quota in quotas where quota.isKept && quota.slot < state.entries.count {
+        state.entries[quota.slot]?.counter.collect(quota.name, account, quota.window, into: &batch.counters)
+      }
+      if state.isStateDirty {
+        state.isStateDirty = false
+        batch.states.append(LedgerState(account: account, isBlocked: state.isBlocked, plan: state.plan))
+      }
+    }
+  }
+
+  func restore(_ counter: LedgerCounter, _ quota: PlacedQuota, at time: UnixTime) {
+    state.withLock { state in
+      while state.entries.count <= quota.slot { state.entries.append(nil) }
+      var entry = state.entries[quota.slot] ?? Entry(counter: QuotaCounter(quota.window, at: time, book))
+      entry.counter.move(to: time, quota.window, book)
+      if entry.counter.restore(counter, quota.window) { entry.tokens.restored += counter.used }
+      state.entries[quota.slot] = entry
+    }
+  }
+
+  func restore(_ known: LedgerState) {
+    state.withLock { state in
+      // What an operator has said since the start is newer.
+      if state.isStateDirty { return }
+      state.isBlocked = known.isBlocked
+      state.plan = known.plan
+    }
+  }
+
+  /// Where nothing is to be remembered of the account, the row is no longer used.
+  func removeIfIdle(_ quotas: [PlacedQuota], at time: UnixTime) -> Bool {
+    state.withLock { state in
+      if state.isRemoved || state.isBlocked || state.plan != nil || state.isDirty { return false }
+      for quota in quotas where quota.slot < state.entries.count {
+        state.entries[quota.slot]?.counter.move(to: time, quota.window, book)
+        guard let entry = state.entries[quota.slot] else { continue }
+        if entry.counter.used != 0 || entry.borrowers > 0 || entry.tokens.isHeld { return false }
+      }
+      state.isRemoved = true
+      return true
+    }
+  }
+}
+
+/// A quota as a store counts it.
+struct PlacedQuota: Sendable {
+  let slot: Int
+  let metric: Quota.Metric
+  let window: QuotaWindow
+  let name: String
+  var usual: QuotaAmount
+  var plans: [String: QuotaAmount]
+
+  /// Connections that are open now end with the process, and are not written.
+  var isKept: Bool { metric != .connections }
+
+  func limit(_ plan: String?, own: QuotaAmount?) -> Int {
+    if let plan, let amount = plans[plan] { return amount.units }
+    return (own ?? usual).units
+  }
+}
+
+/// What a process holds of a quota that several share.
+struct QuotaTokens {
+  /// Taken from the cache, and not used. Less than zero: used, and not taken yet.
+  var count = 0
+  /// What the ledger knew, for a cache that has lost it.
+  var restored = 0
+
+  var isHeld: Bool { count != 0 }
+
+  mutating func windowEnded() {
+    count = 0
+    restored = 0
+  }
+}
