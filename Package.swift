@@ -105,7 +105,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "ExampleAppTests",
-      dependencies: ["ExampleApp", "Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
+      dependencies: ["ExampleApp", "JWTAuthentication", "Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
       swiftSettings: settings),
   ]
 )

@@ -22,7 +22,8 @@ struct Gateway {
   /// Opaque tokens for `/token`, and whose signed ones are taken on `/jwt`; without them these routes are not there.
   var tokens: TokenTable?
   var issuer: JWTKeySource?
-  var usage = MemoryUsageStore()
+  /// What users have used and may use, and where that lasts.
+  var accounting: Accounting
   var log: any LogSink
   var settings: ServiceSettings
   var http: HTTPSettings
@@ -30,12 +31,20 @@ struct Gateway {
   @ProxyBuilder var body: some Proxy {
     let edge = Chain {
       if let format = settings.log.format { AccessLog(format, to: log) }
-      UsageTracking(usage)
+      UsageTracking(accounting.usage)
       TokenBucket(.perSecond(100, burst: 200), per: .clientAddress)
     }
 
     let login = PasswordAuth(users)
+    let quotas = Chain(for: .passwords) {
+      for rule in accounting.limits.rules {
+        UsageQuota(
+          rule.quota, per: .identity, plans: rule.plans, onExhausted: accounting.limits.exhaustion,
+          in: accounting.quotas)
+      }
+    }
     let eachUser = Chain(for: .passwords) {
+      quotas
       TokenBucket(.perSecond(50, burst: 100), per: .identity)
       ConcurrencyLimit(100, per: .identity, queue: 50)
     }
@@ -80,19 +89,30 @@ struct Gateway {
         } to: {
           Upstream(origin)
         }
+        Route("/quota") {
+          BasicAuth(users, realm: "quota")
+          UsageQuota(
+            .requests(5, per: .minute, name: "demo"), per: .identity, headers: .always(policy: "demo"),
+            in: accounting.quotas)
+        } to: {
+          Upstream(origin)
+        }
         Route("/protected") {
           BasicAuth(users, realm: "protected")
+          quotas
         } to: {
           Upstream(origin)
         }
         if let tokens, let issuer {
           Route("/token") {
             BearerAuth(tokens, realm: "token")
+            quotas
           } to: {
             Upstream(origin)
           }
           Route("/jwt") {
             JWTAuth(issuer, JWTRequirements(audiences: ["sluice-demo"]), realm: "jwt")
+            quotas
           } to: {
             Route("/jwt/write") {
               Authorize(scopes: ["write"]) { (user: JWTUser) in user.scopes }

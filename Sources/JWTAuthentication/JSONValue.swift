@@ -9,6 +9,11 @@ public enum JSONValue: Sendable, Hashable {
 }
 
 extension JSONValue {
+  /// Reads JSON strictly: no member twice, nothing behind the value, at most 16 levels.
+  ///
+  /// - Throws: an error that says what is wrong and at which byte, and quotes nothing.
+  public init(parsing bytes: [UInt8]) throws { self = try JSONReader.read(bytes) }
+
   public var string: String? {
     if case .string(let value) = self { value } else { nil }
   }

@@ -42,7 +42,9 @@ import Testing
     report.plan = "gold"
     report.firstSeen = "2026-11-21T13:27:28Z"
     report.total.requests = 3
-    report.quotas = [QuotaReport(quota: "requests/day", used: 3, limit: nil, resets: nil, exhausted: false)]
+    report.quotas = [
+      QuotaStanding(quota: "requests/day", unit: "requests", used: 3, limit: nil, resets: nil, exhausted: false)
+    ]
     report.windows = [WindowReport(window: "day", start: "a", end: "b", usage: report.total)]
     let answer = StatisticsAnswer(source: "server", ledger: nil, lastFlush: nil, zone: "UTC", account: report)
     let bytes = Array(answer.json.text.utf8)

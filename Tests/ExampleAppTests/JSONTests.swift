@@ -1,4 +1,4 @@
-import Foundation
+import JWTAuthentication
 import Testing
 
 @testable import ExampleApp
@@ -24,7 +24,7 @@ import Testing
   @Test func everyTextComesBackAsItWas() throws {
     let texts = ["", "\"", "\\\\", "a\u{301}", "é", "\u{e0001}x", "\r\n", String(repeating: "\u{1}", count: 300), "👩‍👩‍👧"]
     for text in texts {
-      let read = try JSONDecoder().decode([String].self, from: Data(JSON.array([.string(text)]).text.utf8))
+      let read = try JSONValue(parsing: Array(JSON.array([.string(text)]).text.utf8)).strings ?? []
       #expect(read.count == 1 && read[0].unicodeScalars.elementsEqual(text.unicodeScalars), "\(text.debugDescription)")
     }
   }

@@ -1,5 +1,5 @@
-import Foundation
 import Glibc
+import JWTAuthentication
 
 /// Asks a running server through its admin socket. Blocks; for commands.
 struct AdminClient {
@@ -46,18 +46,18 @@ struct AdminClient {
   /// The value of an answer of status 200.
   ///
   /// - Throws: ``AdminError`` with the server's sentence for any other status.
-  func fetch<Value: Decodable>(_ type: Value.Type, _ target: String, method: String = "GET") throws -> Value? {
+  func fetch<Value: AdminAnswer>(_ type: Value.Type, _ target: String, method: String = "GET") throws -> Value? {
     guard let answer = try send(method, target) else { return nil }
     return try Self.value(type, of: answer)
   }
 
-  static func value<Value: Decodable>(_ type: Value.Type, of answer: Answer) throws -> Value {
+  static func value<Value: AdminAnswer>(_ type: Value.Type, of answer: Answer) throws -> Value {
     guard answer.status == 200 else {
-      let told = try? JSONDecoder().decode(AdminRefusal.self, from: Data(answer.body))
-      throw AdminError(told?.error ?? "the server answered with status \(answer.status)", status: answer.status)
+      let told = (try? JSONValue(parsing: answer.body))?.object?["error"]?.string
+      throw AdminError(told ?? "the server answered with status \(answer.status)", status: answer.status)
     }
     do {
-      return try JSONDecoder().decode(type, from: Data(answer.body))
+      return try type.init(JSONMembers(JSONValue(parsing: answer.body)))
     } catch {
       throw AdminError("the server's answer is not understood; is it of another version? (\(error))")
     }
@@ -141,11 +141,6 @@ struct AdminClient {
   }
 
   private func reason() -> String { String(cString: strerror(errno)) }
-}
-
-/// What the server answers with, where it refuses.
-struct AdminRefusal: Codable {
-  var error: String
 }
 
 /// Why a running server could not be asked, or what it refused.

@@ -21,10 +21,12 @@ final class AdminDesk: Sendable {
 
   func lend(_ services: any BackgroundServices) { self.services.withLock { $0 = services } }
 
+  private var borrowed: (any BackgroundServices)? { services.withLock { $0 } }
+
   // MARK: Statistics
 
   func global() async throws -> JSON {
-    var members = answer(try await accounting.global(at: clock.now)).json.members
+    var members = answer(try await accounting.global(at: clock.now, borrowed)).json.members
     let server = server.current
     members.append(JSON.Member(name: "started", value: .string(started.rfc3339)))
     members.append(JSON.Member(name: "openConnections", value: .int(server?.openConnections ?? 0)))
@@ -50,7 +52,7 @@ final class AdminDesk: Sendable {
 
   /// - Returns: `nil` for a user whom nobody knows.
   func user(_ name: String) async throws -> JSON? {
-    let known = try await accounting.account(of: name, at: clock.now)
+    let known = try await accounting.account(of: name, at: clock.now, borrowed)
     guard var report = known ?? (users.table?[name] != nil ? AccountReport(user: name) : nil) else { return nil }
     if users.table?[name]?.isBlocked ?? false { report.blocked = true }
     return answer(report).json
@@ -59,42 +61,44 @@ final class AdminDesk: Sendable {
   private func answer(_ report: AccountReport) -> StatisticsAnswer {
     StatisticsAnswer(
       source: "server", ledger: accounting.writer?.ledger.name, lastFlush: accounting.writer?.status.lastWrite?.rfc3339,
-      zone: accounting.zone.name, account: report)
+      zone: accounting.limits.zone.name, account: report)
   }
 
   // MARK: Users
 
   /// A page of who may log in or has used something, by name.
   func page(after name: String?, limit: Int) async throws -> JSON {
-    var names = Set((users.table?.users ?? []).map(\.name))
-    for account in try await accounting.identities() { names.insert(account) }
-    let all = names.sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
-    let rest = name.map { last in all.drop { !Array(last.utf8).lexicographicallyPrecedes(Array($0.utf8)) } } ?? all[...]
-    var rows: [JSON] = []
-    for name in rest.prefix(limit) {
-      let user = users.table?[name]
-      let report = try await accounting.account(of: name, at: clock.now)
-      rows.append(
-        .object([
-          "user": .string(name), "login": .bool(user != nil),
-          "roles": .array((user?.roles.sorted() ?? []).map { .string($0) }),
-          "blocked": .bool((user?.isBlocked ?? false) || (report?.blocked ?? false)), "plan": .text(report?.plan),
-          "requests": .int(report?.total.requests ?? 0), "up": .int(report?.total.up ?? 0),
-          "down": .int(report?.total.down ?? 0), "lastSeen": .text(report?.lastSeen),
-        ]))
+    let used = try await accounting.page(after: name, limit: limit + 1, at: clock.now, borrowed)
+    var reports = Dictionary(uniqueKeysWithValues: used.map { ($0.user ?? "", $0) })
+    for user in users.table?.users ?? [] where name.map({ $0.isBefore(user.name) }) ?? true {
+      if reports[user.name] == nil { reports[user.name] = AccountReport(user: user.name) }
     }
-    let next = rest.count > limit ? rest.prefix(limit).last : nil
+    let names = reports.keys.sorted { $0.isBefore($1) }
+    let rows = names.prefix(limit).map { name -> JSON in
+      let user = users.table?[name]
+      let report = reports[name]
+      return .object([
+        "user": .string(name), "login": .bool(user != nil),
+        "roles": .array((user?.roles.sorted() ?? []).map { .string($0) }),
+        "blocked": .bool((user?.isBlocked ?? false) || (report?.blocked ?? false)), "plan": .text(report?.plan),
+        "requests": .int(report?.total.requests ?? 0), "up": .int(report?.total.up ?? 0),
+        "down": .int(report?.total.down ?? 0), "lastSeen": .text(report?.lastSeen),
+      ])
+    }
+    let next = names.count > limit ? names.prefix(limit).last : nil
     return .object(["file": .text(users.file), "users": .array(rows), "next": .text(next)])
   }
 
   /// Whether anybody of this name is known: may log in, or has used something.
   func isKnown(_ name: String) async throws -> Bool {
     if users.table?[name] != nil { return true }
-    return try await accounting.account(of: name, at: clock.now) != nil
+    return try await accounting.account(of: name, at: clock.now, borrowed) != nil
   }
 
   /// Does it, for all listeners at once: who is blocked is refused from the next exchange on.
   func perform(_ action: AdminAction, on name: String, plan: String?) async throws {
+    try await accounting.perform(action, on: name, plan: plan)
+    // The table as well: it holds for routes and listeners that have no quota.
     switch action {
     case .block: users.table?.block(name)
     case .unblock: users.table?.unblock(name)
@@ -111,7 +115,7 @@ final class AdminDesk: Sendable {
 
   func flush() async -> JSON {
     guard let writer = accounting.writer else { return .object(["written": .bool(true), "problem": .null]) }
-    guard let services = services.withLock({ $0 }) else {
+    guard let services = borrowed else {
       return .object(["written": .bool(false), "problem": .string("the server is starting")])
     }
     let isWritten = await writer.flush(services)

@@ -2,7 +2,7 @@ import Middlewares
 import Pipeline
 
 /// What was used: the numbers of one account, or of all together.
-struct UsageNumbers: Codable, Equatable, Sendable {
+struct UsageNumbers: Equatable, Sendable {
   var requests = 0
   var connections = 0
   var refused = 0
@@ -32,13 +32,23 @@ struct UsageNumbers: Codable, Equatable, Sendable {
 }
 
 /// Usage within one calendar window.
-struct WindowReport: Codable, Equatable, Sendable {
+struct WindowReport: Equatable, Sendable {
   /// `minute`, `hour`, `day`, `month`.
   var window: String
   /// RFC 3339, UTC.
   var start: String
   var end: String
   var usage: UsageNumbers
+
+  init(window: String, start: String, end: String, usage: UsageNumbers) {
+    (self.window, self.start, self.end, self.usage) = (window, start, end, usage)
+  }
+
+  init(_ window: LedgerWindow) {
+    self.init(
+      window: window.unit.rawValue, start: window.start.rfc3339, end: window.end.rfc3339,
+      usage: UsageNumbers(window.usage))
+  }
 
   var json: JSON {
     .object([
@@ -48,11 +58,13 @@ struct WindowReport: Codable, Equatable, Sendable {
 }
 
 /// How one quota of an account stands.
-struct QuotaReport: Codable, Equatable, Sendable {
+struct QuotaStanding: Equatable, Sendable {
   /// `requests/day`, or the name that it was given.
   var quota: String
+  /// Of `used` and `limit`: `requests`, `bytes`, `connections` or `milliseconds`.
+  var unit: String
   var used: Int
-  /// `null`: nobody knows it but a running server.
+  /// `null`: there is none, or only a running server knows it.
   var limit: Int?
   /// When all, or the next part, of it comes back: RFC 3339, UTC; `null`: never.
   var resets: String?
@@ -60,14 +72,15 @@ struct QuotaReport: Codable, Equatable, Sendable {
 
   var json: JSON {
     .object([
-      "quota": .string(quota), "used": .int(used), "limit": limit.map { .int($0) } ?? .null, "resets": .text(resets),
+      "quota": .string(quota), "unit": .string(unit), "used": .int(used), "limit": limit.map { .int($0) } ?? .null,
+      "resets": .text(resets),
       "exhausted": .bool(exhausted),
     ])
   }
 }
 
 /// One account, or all of them together.
-struct AccountReport: Codable, Equatable, Sendable {
+struct AccountReport: Equatable, Sendable {
   /// The user; `null`: all.
   var user: String?
   var blocked = false
@@ -77,7 +90,7 @@ struct AccountReport: Codable, Equatable, Sendable {
   var lastSeen: String?
   var total = UsageNumbers()
   var windows: [WindowReport] = []
-  var quotas: [QuotaReport] = []
+  var quotas: [QuotaStanding] = []
 
   var members: [JSON.Member] {
     var members: [JSON.Member] = []
@@ -94,32 +107,16 @@ struct AccountReport: Codable, Equatable, Sendable {
     return members
   }
 
-  enum CodingKeys: String, CodingKey {
-    case user, blocked, plan, firstSeen, lastSeen, total, windows, quotas
-  }
-
   init(user: String?) { self.user = user }
-
-  init(from decoder: any Decoder) throws {
-    let values = try decoder.container(keyedBy: CodingKeys.self)
-    user = try values.decodeIfPresent(String.self, forKey: .user)
-    blocked = try values.decodeIfPresent(Bool.self, forKey: .blocked) ?? false
-    plan = try values.decodeIfPresent(String.self, forKey: .plan)
-    firstSeen = try values.decodeIfPresent(String.self, forKey: .firstSeen)
-    lastSeen = try values.decodeIfPresent(String.self, forKey: .lastSeen)
-    total = try values.decode(UsageNumbers.self, forKey: .total)
-    windows = try values.decode([WindowReport].self, forKey: .windows)
-    quotas = try values.decodeIfPresent([QuotaReport].self, forKey: .quotas) ?? []
-  }
 }
 
 /// The answer to a question about usage, with where it comes from.
-struct StatisticsAnswer: Codable, Equatable, Sendable {
+struct StatisticsAnswer: Equatable, Sendable {
   /// `server` or `ledger`.
   var source: String
   /// The ledger behind it; `null`: nothing lasts.
   var ledger: String?
-  /// When the ledger was last up to date: RFC 3339, UTC; `null`: not yet.
+  /// When the ledger was last up to date; where no server runs, the time of its newest usage. RFC 3339, UTC; `null`: not yet.
   var lastFlush: String?
   var zone: String
   var account: AccountReport
@@ -142,15 +139,15 @@ extension AccountReport {
     lastSeen = known.totals.lastSeen.rfc3339
     total = UsageNumbers(known.totals)
     windows = CalendarUnit.allCases.compactMap { unit in
-      known.windows.first { $0.unit == unit && $0.start <= time && time < $0.end }.map {
-        WindowReport(
-          window: unit.rawValue, start: $0.start.rfc3339, end: $0.end.rfc3339, usage: UsageNumbers($0.usage))
-      }
+      known.windows.first { $0.unit == unit && $0.start <= time && time < $0.end }.map(WindowReport.init)
     }
     // A rolling window lies there in parts.
-    var parts: [String: QuotaReport] = [:]
+    var parts: [String: QuotaStanding] = [:]
     for counter in known.counters where counter.end.map({ $0 > time }) ?? true {
-      var sum = parts[counter.name] ?? QuotaReport(quota: counter.name, used: 0, exhausted: false)
+      var sum =
+        parts[counter.name]
+        ?? QuotaStanding(
+          quota: counter.name, unit: QuotaText.unit(of: counter.name), used: 0, exhausted: false)
       sum.used += counter.used
       let end = counter.end?.rfc3339
       sum.resets = [sum.resets, end].compactMap { $0 }.min()

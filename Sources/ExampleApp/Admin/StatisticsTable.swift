@@ -22,8 +22,13 @@ enum StatisticsTable {
       lines.append("")
       var rows = [["quota", "used", "limit", "resets", ""]]
       rows += account.quotas.map { quota in
-        let isBytes = quota.quota.hasPrefix("bytes")
-        let number = { (value: Int) in isBytes ? bytes(value) : String(value) }
+        let number = { (value: Int) in
+          switch quota.unit {
+          case "bytes": bytes(value)
+          case "milliseconds": "\(value / 1000) s"
+          case _: String(value)
+          }
+        }
         return [
           shown(quota.quota), number(quota.used), quota.limit.map(number) ?? "-", quota.resets ?? "never",
           quota.exhausted ? "exhausted" : "",
@@ -38,7 +43,10 @@ enum StatisticsTable {
 
   private static func origin(_ answer: StatisticsAnswer) -> String {
     let flush = answer.lastFlush.map { ", written last at \($0)" } ?? ""
-    if answer.source == "ledger" { return "from the ledger (\(answer.ledger ?? "none")); no server runs\(flush)" }
+    if answer.source == "ledger" {
+      let newest = answer.lastFlush.map { "; its newest usage is of \($0)" } ?? ""
+      return "from the ledger (\(answer.ledger ?? "none")); no server runs\(newest)"
+    }
     let behind = answer.ledger.map { "; its ledger is \($0)\(flush)" } ?? "; without a ledger: nothing lasts beyond it"
     return "from the running server\(behind); windows in \(answer.zone)"
   }

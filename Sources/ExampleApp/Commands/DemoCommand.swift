@@ -9,7 +9,8 @@ import Transports
 struct DemoCommand: Command {
   static let name = "demo"
   static let summary = "the whole system with built-in origins and a demo user, loopback only"
-  static let flags: [Flag] = [AdminSettings.flag] + ServiceSettings.flags + HTTPSettings.flags
+  static let flags: [Flag] =
+    [AdminSettings.flag, LedgerSettings.demoFlag] + QuotaSettings.flags + ServiceSettings.flags + HTTPSettings.flags
   static let examples = ["ExampleApp demo", "ExampleApp demo --log json"]
 
   static let user = "fierceRabbit"
@@ -18,10 +19,14 @@ struct DemoCommand: Command {
 
   let settings: ServiceSettings
   let http: HTTPSettings
+  private let accounting: Accounting
+  private let ledger: LedgerSettings
   private let flags: ParsedFlags
 
   init(_ flags: ParsedFlags) throws {
     self.flags = flags
+    ledger = try LedgerSettings(flags)
+    accounting = Accounting(try QuotaSettings(flags), ledger: try ledger.makeForServer())
     settings = try ServiceSettings(flags)
     http = try HTTPSettings(flags)
   }
@@ -31,14 +36,15 @@ struct DemoCommand: Command {
     let user = try UserTable.User(name: Self.user, password: Self.password, hashedBy: verifier)
     let users = try UserSettings([user], verifier: verifier)
     guard let table = users.table else { preconditionFailure("there is a user") }
-    let accounting = Accounting(usage: MemoryUsageStore(), writer: nil, zone: .utc)
+    try ledger.prepare()
+    defer { accounting.writer?.ledger.close() }
     let desk = AdminDesk(accounting, users: users)
     let tokens = try TokenTable([TokenTable.Token(Self.token, user: Self.user)])
     let log = settings.makeLog()
     let gateway = Gateway(
       socks5: both(8001), tcp: both(9000), reverse: both(8080), forward: both(8002), upstream: "127.0.0.1:8082",
       origin: "127.0.0.1:8081", users: table, tokens: tokens,
-      issuer: .url(HTTPOrigin("127.0.0.1:8081"), "/jwks.json"), usage: accounting.usage, log: log, settings: settings,
+      issuer: .url(HTTPOrigin("127.0.0.1:8081"), "/jwks.json"), accounting: accounting, log: log, settings: settings,
       http: http)
     let admin = try AdminSettings.path(flags, makesDirectory: true)
     var parts: [any Proxy] = [gateway.body, origins]
@@ -52,7 +58,7 @@ struct DemoCommand: Command {
     drawn.forward.removeLast(drawn.forward.count - 1)
     let plan = try Plan(of: drawn.body).drawn(as: .text)
     return try await serve(app, settings, log: log, desk: desk) { listening in
-      printNow(introduction(listening, plan: plan))
+      printNow(introduction(listening, plan: plan, admin: admin))
     }
   }
 
@@ -81,7 +87,7 @@ struct DemoCommand: Command {
     return hasIPv6Loopback ? [v4, .ip(.loopbackV6, port: port)] : [v4]
   }
 
-  private func introduction(_ listening: [ListenerInfo], plan: String) -> String {
+  private func introduction(_ listening: [ListenerInfo], plan: String, admin: String?) -> String {
     let width = listening.map(\.name.count).max() ?? 0
     let table = listening.map { "  \($0.name.padding(to: width))  \($0.transport) on \($0.address)" }
     return """
@@ -96,6 +102,7 @@ struct DemoCommand: Command {
         curl http://localhost:8080/                       # HTTP reverse, to the built-in origin
         curl -i http://localhost:8080/cached/page         # twice: the answer's number stays for ten seconds
         curl -i http://localhost:8080/limited             # says what is left; the fourth within ten seconds gets a 429
+        curl -i -u \(Self.user):\(Self.password) http://localhost:8080/quota   # five a minute for each user, then a 429
         curl -i http://localhost:8080/protected           # 401
         curl -u \(Self.user):\(Self.password) http://localhost:8080/protected
         curl -i http://localhost:8080/token               # 401: a bearer token is needed
@@ -106,11 +113,23 @@ struct DemoCommand: Command {
         curl -p -x http://\(Self.user):\(Self.password)@localhost:8002 http://localhost:8081/   # the same through CONNECT
         curl -i -x http://localhost:8002 http://localhost:8081/                           # 407
         printf 'hello\\n' | nc -N localhost 9000                                           # raw TCP, to the echo
-
+      \(admin.map(operation) ?? "")
       Ctrl-C stops it. One line follows for each exchange.
 
       """
   }
+}
+
+/// Lines to try for an operator.
+private func operation(_ admin: String) -> String {
+  """
+    curl --unix-socket \(admin) http://sluice/stats   # the admin socket, for its owner alone
+    curl --unix-socket \(admin) http://sluice/chain   # what runs, with what each element has counted
+    ExampleApp fetchUserStats \(DemoCommand.user) --admin \(admin)
+    ExampleApp fetchGlobalStats --json --admin \(admin)
+    ExampleApp users block \(DemoCommand.user) --admin \(admin)   # and unblock, reset
+
+  """
 }
 
 /// Whether a socket can be bound to ::1 (containers often have no IPv6).

@@ -21,12 +21,14 @@ struct GraphCommand: Command {
   }
 
   func run() async throws -> Int32 {
-    let defaults = try ParsedFlags([String](), declared: ServiceSettings.flags + HTTPSettings.flags)
+    let defaults = try ParsedFlags(
+      [String](), declared: ServiceSettings.flags + HTTPSettings.flags + QuotaSettings.flags)
     let settings = try ServiceSettings(defaults)
     let gateway = Gateway(
       socks5: [.ip(.loopbackV4, port: 8001)], tcp: [.ip(.loopbackV4, port: 9000)],
       reverse: [.ip(.loopbackV4, port: 8080)], forward: [.ip(.loopbackV4, port: 8002)], upstream: "127.0.0.1:8082",
-      origin: "127.0.0.1:8081", users: try UserTable(verifier: Scrypt()), log: settings.makeLog(), settings: settings,
+      origin: "127.0.0.1:8081", users: try UserTable(verifier: Scrypt()),
+      accounting: Accounting(try QuotaSettings(defaults), ledger: nil), log: settings.makeLog(), settings: settings,
       http: try HTTPSettings(defaults))
     printNow(try Plan(of: gateway.body).drawn(as: format))
     return 0

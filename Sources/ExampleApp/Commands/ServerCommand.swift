@@ -14,7 +14,8 @@ struct ServerCommand: Command {
       .list("forward", "ADDR", "an HTTP forward proxy listens here; may be given more than once"),
       .list("reverse", "ADDR", "an HTTP reverse proxy listens here, with --origin; may be given more than once"),
       .value("origin", "HOST:PORT", "the origin of the reverse proxy, or unix:/path"),
-    ] + UserSettings.flags + [AdminSettings.flag] + ServiceSettings.flags + HTTPSettings.flags
+    ] + UserSettings.flags + [AdminSettings.flag, LedgerSettings.flag] + QuotaSettings.flags + ServiceSettings.flags
+    + HTTPSettings.flags
   static let examples = [
     "ExampleApp server --users users.txt",
     "ExampleApp server --users users.txt --socks5 :8001 --tcp :9000 --to 10.0.0.7:5432 --log json",
@@ -24,6 +25,7 @@ struct ServerCommand: Command {
   let users: UserSettings
   private let gateway: Gateway
   private let accounting: Accounting
+  private let ledger: LedgerSettings
   private let log: LogWriter
   private let flags: ParsedFlags
 
@@ -31,7 +33,8 @@ struct ServerCommand: Command {
     self.flags = flags
     settings = try ServiceSettings(flags)
     users = try UserSettings(flags)
-    accounting = Accounting(usage: MemoryUsageStore(), writer: nil, zone: .utc)
+    ledger = try LedgerSettings(flags)
+    accounting = Accounting(try QuotaSettings(flags), ledger: try ledger.makeForServer())
     _ = try AdminSettings.path(flags, makesDirectory: false)
     guard let table = users.table else {
       throw SettingsError("no user may log in: name users with --users FILE or --user NAME:PASSWORD")
@@ -59,12 +62,14 @@ struct ServerCommand: Command {
       tcp: try tcp.map { try listenAddress($0, flag: "tcp") },
       reverse: try reverse.map { try listenAddress($0, flag: "reverse") },
       forward: try flags.all("forward").map { try listenAddress($0, flag: "forward") }, upstream: upstream ?? "",
-      origin: origin ?? "", users: table, usage: accounting.usage, log: log, settings: settings,
+      origin: origin ?? "", users: table, accounting: accounting, log: log, settings: settings,
       http: try HTTPSettings(flags))
   }
 
   func run() async throws -> Int32 {
     for warning in users.warnings { printError("warning: \(warning)") }
+    try ledger.prepare()
+    defer { accounting.writer?.ledger.close() }
     var parts: [any Proxy] = [gateway.body]
     let desk = AdminDesk(accounting, users: users)
     if let path = try AdminSettings.path(flags, makesDirectory: true) {

@@ -80,8 +80,8 @@ struct StatisticsSource {
     defer { ledger.close() }
     let time = WallClock.system.now
     guard let report = try read(ledger, time) else { return nil }
-    return StatisticsAnswer(
-      source: "ledger", ledger: ledger.name, lastFlush: report.lastSeen, zone: "UTC", account: report)
+    let newest = try ledger.global(at: time)?.totals.lastSeen.rfc3339
+    return StatisticsAnswer(source: "ledger", ledger: ledger.name, lastFlush: newest, zone: "UTC", account: report)
   }
 
   func show(_ answer: StatisticsAnswer) {

@@ -213,7 +213,7 @@ struct UsersCommand: Command {
     }
     guard read == [user] else {
       throw SettingsError(
-        "NAME: \(StatisticsTable.shown(user.name)) cannot stand in a user file; allowed is what begins and ends with no blank, and "
+        "NAME: \(StatisticsTable.shown(user.name)) cannot stand in a user file; allowed is what begins with no blank, and "
           + "does not begin with #")
     }
   }
@@ -273,7 +273,7 @@ struct UsersCommand: Command {
 
   /// False when there is no ledger, or it knows nobody of this name and nobody else does.
   private func setInLedger(isKnown: Bool) throws -> Bool {
-    guard let ledger = try ledger.openForCommand() else { return false }
+    guard let ledger = try ledger.openForCommand(changes: true) else { return false }
     defer { ledger.close() }
     let change: LedgerChange
     switch action {
@@ -294,7 +294,7 @@ struct UsersError: Error, CustomStringConvertible {
 }
 
 /// One row of `GET /users`.
-struct UserRow: Codable, Equatable {
+struct UserRow: Equatable {
   var user: String
   var login: Bool
   var roles: [String]
@@ -317,7 +317,7 @@ struct UserRow: Codable, Equatable {
 }
 
 /// What `GET /users` answers.
-struct UserPage: Codable, Equatable {
+struct UserPage: Equatable {
   /// The user file of the server.
   var file: String?
   var users: [UserRow]
@@ -325,6 +325,6 @@ struct UserPage: Codable, Equatable {
 }
 
 /// What `POST /reload-users` answers.
-struct ReloadAnswer: Codable, Equatable {
+struct ReloadAnswer: Equatable {
   var users: Int
 }

@@ -1,16 +1,26 @@
 import Glibc
 import Middlewares
 import Pipeline
+import SQLiteLedger
+
+#if PostgreSQL
+  import PostgreSQLLedger
+#endif
 
 /// Where usage lasts: `--ledger PATH|postgres://…|off`.
 struct LedgerSettings {
   static let flag = Flag.value(
     "ledger", "PATH|postgres://…|off",
     "where usage lasts (default: sluice/usage.db in $XDG_STATE_HOME or ~/.local/state)")
+  /// For what shall leave nothing behind.
+  static let demoFlag = Flag.value("ledger", "PATH|postgres://…|off", "where usage lasts", default: "off")
 
   private enum Place {
     case off
-    case file(String)
+    /// The URL, which may hold a password.
+    case server(Secret<String>)
+    /// - Parameter isStandard: nobody has named it.
+    case file(String, isStandard: Bool)
   }
 
   private let place: Place
@@ -21,20 +31,28 @@ struct LedgerSettings {
     switch flags.text("ledger") {
     case "off": place = .off
     case .some(let text) where text.hasPrefix("postgres://") || text.hasPrefix("postgresql://"):
-      // The value may hold a password.
-      throw SettingsError(
-        "--ledger: this program was built without PostgreSQL; name a file, or build it with the trait")
+      #if PostgreSQL
+        do {
+          _ = try PostgreSQLLedger(text)
+        } catch {
+          throw SettingsError("--ledger: \(error)")
+        }
+        place = .server(Secret(text))
+      #else
+        throw SettingsError(
+          "--ledger: this program was built without PostgreSQL; build it with --traits PostgreSQL, or name a file")
+      #endif
     case .some(let text):
       guard !text.isEmpty, !text.utf8.contains(0) else {
         throw SettingsError("--ledger", value: text, allowed: "the path of a file, postgres://…, or off")
       }
-      place = .file(text)
+      place = .file(text, isStandard: false)
     case nil:
       guard let directory = Self.standardDirectory else {
         throw SettingsError(
           "neither $XDG_STATE_HOME nor $HOME is set; name a ledger with --ledger PATH, or say --ledger off")
       }
-      place = .file("\(directory)/usage.db")
+      place = .file("\(directory)/usage.db", isStandard: true)
     }
   }
 
@@ -43,11 +61,55 @@ struct LedgerSettings {
     return environment("HOME").map { "\($0)/.local/state/sluice" }
   }
 
+  /// For a server; it is opened when it is first used.
+  func makeForServer() throws -> (any UsageLedger)? {
+    switch place {
+    case .off: nil
+    case .server(let url): try Self.postgres(url, changes: true)
+    case .file(let path, _): SQLiteLedger(path)
+    }
+  }
+
+  private static func postgres(_ url: Secret<String>, changes: Bool) throws -> (any UsageLedger)? {
+    #if PostgreSQL
+      return try PostgreSQLLedger(url.reveal(), access: changes ? .readWrite : .readOnly)
+    #else
+      preconditionFailure("a URL was refused")
+    #endif
+  }
+
+  /// Makes the directory of a ledger that nobody has named.
+  ///
+  /// - Throws: ``SettingsError`` where there is no directory for the file.
+  func prepare() throws {
+    guard case .file(let path, let isStandard) = place else { return }
+    let directory = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    if isStandard { Self.make(directory) }
+    var status = stat()
+    guard stat(directory, &status) == 0 else {
+      throw SettingsError(
+        "--ledger: the directory \(directory) cannot be reached: \(String(cString: strerror(errno))); make it, name another ledger, or say --ledger off"
+      )
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else { throw SettingsError("--ledger: \(directory) is no directory") }
+  }
+
   /// For a command: `nil` when it is off, or when nothing has been written to it yet.
-  func openForCommand() throws -> (any UsageLedger)? {
+  func openForCommand(changes: Bool = false) throws -> (any UsageLedger)? {
     switch place {
     case .off: return nil
-    case .file: return nil
+    case .server(let url): return try Self.postgres(url, changes: changes)
+    case .file(let path, _):
+      return access(path, F_OK) == 0 ? SQLiteLedger(path, access: changes ? .readWrite : .readOnly) : nil
+    }
+  }
+
+  /// With those above it, each for the owner alone. What goes wrong shows when the directory is used.
+  private static func make(_ directory: String) {
+    var path = ""
+    for part in directory.split(separator: "/") {
+      path += "/" + part
+      mkdir(path, 0o700)
     }
   }
 }

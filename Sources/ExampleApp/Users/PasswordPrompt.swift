@@ -79,7 +79,8 @@ enum PasswordPrompt {
       case .signal(let number):
         show("\n")
         // Does what it would have done: it ends us, or stops us until the question is asked again.
-        raise(number)
+        // Not SIGQUIT: a core file, or the runtime's account of a crash, could hold what was typed.
+        raise(number == SIGQUIT ? SIGTERM : number)
       }
     }
   }
