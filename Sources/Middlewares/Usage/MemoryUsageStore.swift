@@ -22,7 +22,9 @@ public final class MemoryUsageStore: Sendable {
   private static let stripeCount = 16
 
   private let shards = (0..<shardCount).map { _ in Shard() }
-  private let stripes: [UsageAccount: [UsageRow]]
+  private let anonymous: [UsageRow]
+  private let unauthenticated: [UsageRow]
+  private let others: [UsageRow]
   private let sums: [UsageRow]
   private let maxAccounts: Int
   private let count = Atomic<Int>(0)
@@ -48,11 +50,9 @@ public final class MemoryUsageStore: Sendable {
     func rows(_ account: UsageAccount, isKept: Bool) -> [UsageRow] {
       (0..<Self.stripeCount).map { _ in UsageRow(account, book, at: now, isKept: isKept) }
     }
-    var stripes: [UsageAccount: [UsageRow]] = [:]
-    for account in [UsageAccount.anonymous, .unauthenticated, .others] {
-      stripes[account] = rows(account, isKept: writer != nil)
-    }
-    self.stripes = stripes
+    anonymous = rows(.anonymous, isKept: writer != nil)
+    unauthenticated = rows(.unauthenticated, isKept: writer != nil)
+    others = rows(.others, isKept: writer != nil)
     // The ledger keeps its own sum.
     sums = rows(.others, isKept: false)
     writer?.register(self)
@@ -87,7 +87,7 @@ public final class MemoryUsageStore: Sendable {
 
   /// The row of an account; of ``UsageAccount/others`` where there is no room for one more.
   func row(of account: UsageAccount, shard: Int, at time: UnixTime) -> UsageRow {
-    if let stripe = stripe(of: account, shard) { return stripe }
+    if let stripes = stripes(of: account) { return stripes[shard & (Self.stripeCount - 1)] }
     let found = self.shard(of: account).rows.withLock { rows -> UsageRow? in
       if let row = rows[account] { return row }
       guard count.add(1, ordering: .relaxed).newValue <= maxAccounts else {
@@ -98,15 +98,15 @@ public final class MemoryUsageStore: Sendable {
       rows[account] = row
       return row
     }
-    if let found { return found }
-    guard let others = stripe(of: .others, shard) else { preconditionFailure("others have rows from the start") }
-    return others
+    return found ?? others[shard & (Self.stripeCount - 1)]
   }
 
-  private func stripe(of account: UsageAccount, _ shard: Int) -> UsageRow? {
+  private func stripes(of account: UsageAccount) -> [UsageRow]? {
     switch account {
     case .identity: nil
-    case .anonymous, .unauthenticated, .others: stripes[account]?[shard & (Self.stripeCount - 1)]
+    case .anonymous: anonymous
+    case .unauthenticated: unauthenticated
+    case .others: others
     }
   }
 
@@ -134,7 +134,7 @@ public final class MemoryUsageStore: Sendable {
   /// All accounts, each as of one moment between call and return. Copies them: for reports, not for every request.
   public func accounts() -> [UsageAccount: UsageTotals] {
     var all: [UsageAccount: UsageTotals] = [:]
-    for (account, rows) in stripes { all[account] = Self.totals(rows) }
+    for rows in [anonymous, unauthenticated, others] { all[rows[0].account] = Self.totals(rows) }
     for shard in shards {
       for row in shard.rows.withLock({ Array($0.values) }) { all[row.account] = row.totals }
     }
@@ -148,7 +148,7 @@ public final class MemoryUsageStore: Sendable {
   public func globalReport() -> UsageReport? { report(sums) }
 
   private func rows(of account: UsageAccount) -> [UsageRow] {
-    if let stripes = stripes[account] { return stripes }
+    if let stripes = stripes(of: account) { return stripes }
     return shard(of: account).rows.withLock { $0[account] }.map { [$0] } ?? []
   }
 

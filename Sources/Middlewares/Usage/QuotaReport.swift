@@ -36,12 +36,12 @@ extension QuotaRow {
       var report = QuotaReport(account: account, isBlocked: state.isBlocked, plan: state.plan, quotas: [])
       for quota in quotas where quota.slot < state.entries.count {
         state.entries[quota.slot]?.counter.move(to: time, quota.window, book)
-        guard let counter = state.entries[quota.slot]?.counter else { continue }
-        let span = counter.span(quota.window)
+        guard let entry = state.entries[quota.slot] else { continue }
+        let span = entry.counter.span(quota.window)
         let limit = quota.limit(state.plan, own: nil)
         report.quotas.append(
           QuotaStatus(
-            name: quota.name, unit: quota.metric.unit, used: counter.used, limit: limit == .max ? nil : limit,
+            name: quota.name, unit: quota.metric.unit, used: entry.used(quota), limit: limit == .max ? nil : limit,
             start: span.start, end: span.end))
       }
       return report

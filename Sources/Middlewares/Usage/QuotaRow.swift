@@ -53,12 +53,15 @@ final class QuotaRow: Sendable {
   let book: CalendarBook
   /// `nil`: there is no ledger.
   private let dirty: DirtyQuotas?
+  /// `nil`: there is no shared cache.
+  private let tokens: TokenList?
   let state = Mutex(State())
 
-  init(_ account: UsageAccount, _ book: CalendarBook, _ dirty: DirtyQuotas?) {
+  init(_ account: UsageAccount, _ book: CalendarBook, _ dirty: DirtyQuotas?, _ tokens: TokenList?) {
     self.account = account
     self.book = book
     self.dirty = dirty
+    self.tokens = tokens
   }
 
   /// Works on one quota of the account, brought to the time.
@@ -77,6 +80,7 @@ final class QuotaRow: Sendable {
       let before = entry.counter.consumed
       let result = body(&entry, state)
       if entry.counter.consumed != before, quota.isKept { noteDirty(&state) }
+      if quota.isShared { list(&entry, quota) }
       state.entries[quota.slot] = entry
       return result
     }
@@ -85,9 +89,23 @@ final class QuotaRow: Sendable {
   /// Gives back what was counted under that stamp, where its time still counts.
   func giveBack(_ amount: Int, _ quota: PlacedQuota, _ stamp: Int64) {
     state.withLock { state in
-      state.entries[quota.slot]?.counter.giveBack(amount, from: stamp)
+      guard var entry = state.entries[quota.slot] else { return }
+      entry.counter.giveBack(amount, from: stamp)
+      if quota.isShared, entry.counter.stamp == stamp {
+        // The next one here takes it, or it goes back to all.
+        entry.tokens.count += amount
+        list(&entry, quota)
+      }
+      state.entries[quota.slot] = entry
       if quota.isKept { noteDirty(&state) }
     }
+  }
+
+  /// What is held has to be handed back some day.
+  private func list(_ entry: inout Entry, _ quota: PlacedQuota) {
+    guard let tokens, entry.tokens.count != 0, !entry.tokens.isListed else { return }
+    entry.tokens.isListed = true
+    tokens.add(TokenList.Holder(row: self, quota: quota))
   }
 
   private func noteDirty(_ state: inout State) {
@@ -175,26 +193,14 @@ struct PlacedQuota: Sendable {
   var usual: QuotaAmount
   var plans: [String: QuotaAmount]
 
+  /// Counted together with other processes.
+  var isShared = false
+
   /// Connections that are open now end with the process, and are not written.
   var isKept: Bool { metric != .connections }
 
   func limit(_ plan: String?, own: QuotaAmount?) -> Int {
     if let plan, let amount = plans[plan] { return amount.units }
     return (own ?? usual).units
-  }
-}
-
-/// What a process holds of a quota that several share.
-struct QuotaTokens {
-  /// Taken from the cache, and not used. Less than zero: used, and not taken yet.
-  var count = 0
-  /// What the ledger knew, for a cache that has lost it.
-  var restored = 0
-
-  var isHeld: Bool { count != 0 }
-
-  mutating func windowEnded() {
-    count = 0
-    restored = 0
   }
 }

@@ -30,18 +30,27 @@ public final class QuotaStore: Sendable {
   private let isOpen: Atomic<Bool>
   let book: CalendarBook
   let writer: LedgerWriter?
+  let cache: (any Cache)?
+  let whenCacheFails: QuotaFallback
+  let tokens = TokenList()
+  private let shared = SharedRun()
 
   /// - Parameters:
-  ///   - zone: in which days and months begin.
+  ///   - zone: in which days and months begin; the same in all processes that share a cache.
+  ///   - cache: in which several processes count together; `nil`: each counts its own. The quota runs it.
+  ///   - whenCacheFails: what happens while it cannot be asked.
   ///   - writer: loads what was used before, and writes what is used; ``UsageQuota`` runs it. Exchanges wait until it has loaded.
   ///   - maxAccounts: accounts with something used in an open window, 1 or more; one more is refused as `overloaded`.
   ///   - clock: for windows.
   public init(
-    zone: CalendarZone = .utc, writer: LedgerWriter? = nil, maxAccounts: Int = 100_000, clock: WallClock = .system
+    zone: CalendarZone = .utc, cache: (any Cache)? = nil, writer: LedgerWriter? = nil,
+    whenCacheFails: QuotaFallback = .countAlone, maxAccounts: Int = 100_000, clock: WallClock = .system
   ) {
     precondition(maxAccounts >= 1, "a store of quotas keeps 1 or more accounts, got \(maxAccounts)")
     self.maxAccounts = maxAccounts
     self.writer = writer
+    self.cache = cache
+    self.whenCacheFails = whenCacheFails
     self.clock = CoarseWallClock(clock)
     book = CalendarBook(zone)
     isOpen = Atomic(writer == nil)
@@ -71,9 +80,10 @@ public final class QuotaStore: Sendable {
         return own
       }
       guard placed.count < Self.maxQuotas else { return nil }
-      let new = PlacedQuota(
+      var new = PlacedQuota(
         slot: placed.count, metric: quota.metric, window: quota.window, name: quota.name, usual: quota.limit,
         plans: plans)
+      new.isShared = cache != nil && quota.metric != .connections
       placed.append(new)
       return new
     }
@@ -82,6 +92,8 @@ public final class QuotaStore: Sendable {
   func moment(of exchange: Exchange) -> QuotaMoment {
     QuotaMoment(time: clock.time(at: exchange.now), now: exchange.now)
   }
+
+  func time(at now: Instant) -> UnixTime { clock.time(at: now) }
 
   var isReady: Bool { isOpen.load(ordering: .relaxed) }
 
@@ -115,7 +127,7 @@ public final class QuotaStore: Sendable {
   }
 
   private func add(_ account: UsageAccount, _ rows: inout [UsageAccount: QuotaRow], _ shard: Shard) -> QuotaRow {
-    let row = QuotaRow(account, book, writer == nil ? nil : shard.dirty)
+    let row = QuotaRow(account, book, writer == nil ? nil : shard.dirty, cache == nil ? nil : tokens)
     rows[account] = row
     return row
   }
@@ -158,8 +170,20 @@ public final class QuotaStore: Sendable {
   /// Gives an account a plan by name; `nil`: the usual limits. A quota that has no plan of this name keeps its usual limit.
   public func setPlan(_ plan: String?, of account: UsageAccount) { keep(account).set { $0.plan = plan } }
 
-  /// All that an account has used in the open windows is free again.
-  public func reset(_ account: UsageAccount) async throws { find(account, makeRoom: false)?.reset() }
+  /// All that an account has used in the open windows is free again, also for those who share the cache.
+  ///
+  /// - Throws: ``CacheError`` where the cache could not be told: then it is free here only.
+  public func reset(_ account: UsageAccount) async throws {
+    let row = keep(account)
+    row.reset()
+    guard let cache else { return }
+    for quota in placed.withLock({ $0 }) where quota.isShared {
+      guard let counter = row.work(on: quota, at: clock.now, { entry, _ in entry.counter }) else { continue }
+      let all = CacheTake(
+        key(of: account, quota, counter.stamp), cost: -(1 << 53 - 1), limit: 0, lifetime: .fromChange(.seconds(60)))
+      _ = try await cache.take([all], on: nil)
+    }
+  }
 
   /// How an account stands; `nil`: it has used nothing in an open window, and nobody has said anything of it.
   public func report(of account: UsageAccount) -> QuotaReport? {
@@ -174,11 +198,14 @@ public final class QuotaStore: Sendable {
 
   // MARK: In the background
 
-  /// Writes to the ledger and forgets idle accounts, until cancelled. ``UsageQuota`` does it.
+  /// Writes to the ledger, hands tokens back and forgets idle accounts, until cancelled. Every ``UsageQuota`` runs it; one does.
   func run(_ services: any BackgroundServices) async throws {
-    try await withThrowingDiscardingTaskGroup { group in
-      if let writer { group.addTask { try await writer.run(services) } }
-      group.addTask { try await self.sweepAll(services) }
+    try await shared.run {
+      try await withThrowingDiscardingTaskGroup { group in
+        if let writer { group.addTask { try await writer.run(services) } }
+        if let cache { group.addTask { try await self.share(cache, services) } }
+        group.addTask { try await self.sweepAll(services) }
+      }
     }
   }
 
@@ -221,4 +248,13 @@ extension QuotaStore: LedgerSource {
     case .usage, .global: break
     }
   }
+}
+
+/// What a ``QuotaStore`` does while its cache cannot be asked.
+public enum QuotaFallback: Sendable, Hashable {
+  /// Each process goes on by what it knows: of what was left when it asked last, each may use all. What is used meanwhile is told to
+  /// the cache when it is back.
+  case countAlone
+  /// Nobody gets in: HTTP 503, SOCKS5 reply 1, a reset.
+  case refuse
 }

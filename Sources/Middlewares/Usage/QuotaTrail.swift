@@ -9,7 +9,8 @@ final class QuotaTrail {
   /// What each quota has lent to the exchange, by its number.
   var shares: [QuotaShare] = []
 
-  private var exchange: UInt64?
+  /// The exchange that it is about, by its place on the connection.
+  private var ordinal = 0
   private var row: QuotaRow?
   private var principal: Principal?
   /// Quotas inside whose `next` the exchange is, and those that have counted its request for good: a set of numbers each.
@@ -42,8 +43,8 @@ final class QuotaTrail {
 
   /// False where the same quota stands above.
   func enter(_ slot: Int, _ exchange: Exchange) -> Bool {
-    if self.exchange != exchange.id {
-      self.exchange = exchange.id
+    if ordinal != exchange.ordinal {
+      ordinal = exchange.ordinal
       active = 0
       charged = 0
       for slot in told.indices { told[slot] = Traffic() }

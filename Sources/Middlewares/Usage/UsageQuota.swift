@@ -99,7 +99,7 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
     let principal = Key.principal(of: exchange, needed)
     var amount = own.isEmpty ? nil : principal.flatMap { own[$0] }
     if amount == nil { amount = overrides.choose?(exchange, needed) }
-    var ticket = try admit(exchange, trail, principal, amount, counting)
+    var ticket = try await admit(exchange, trail, principal, amount, desk)
     let meter = trail.shares[slot].isLax ? counting.lax : counting.strict
     exchange.attach(meter)
     defer { exchange.detach(meter) }
@@ -123,20 +123,45 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
 
   /// Lets it in, or throws why not.
   private func admit(
-    _ exchange: Exchange, _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ counting: Counting
-  ) throws -> QuotaTicket {
-    let desk = counting.desk
+    _ exchange: Exchange, _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ desk: QuotaDesk
+  ) async throws -> QuotaTicket {
+    var isFetched = false
+    while true {
+      let moment = store.moment(of: exchange)
+      guard let (verdict, row) = ask(trail, principal, amount, desk, moment, isFetched: isFetched) else {
+        throw Rejection(.overloaded, detail: "no room for another account: quota \(desk.quota.name)")
+      }
+      if case .needsTokens = verdict.answer {
+        let fetched = try await store.fetch(
+          desk.cost, least: 1, row, desk, limit: verdict.limit, on: exchange
+        ) { exchange.now }
+        if case .granted = fetched { isFetched = desk.cost > 0 }
+        continue
+      }
+      try desk.say(verdict, of: row, to: exchange, moment)
+      if case .granted(let stamp) = verdict.answer, desk.cost > 0, stamp != Self.paid {
+        return QuotaTicket(row, desk.quota, stamp: stamp)
+      }
+      return QuotaTicket(nil, desk.quota, stamp: 0)
+    }
+  }
+
+  /// The stamp of an exchange for which an attempt before this one has paid.
+  private static var paid: Int64 { .min }
+
+  private func ask(
+    _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ desk: QuotaDesk, _ moment: QuotaMoment,
+    isFetched: Bool
+  ) -> (result: QuotaDesk.Verdict, row: QuotaRow)? {
     let quota = desk.quota
-    let moment = store.moment(of: exchange)
-    // An attempt before this one has paid.
     let isPaid = quota.metric == .requests && trail.isCharged(quota.slot)
     var share = QuotaShare()
     share.own = amount
     let found = trail.work(on: quota, for: principal, at: moment) { entry, state -> QuotaDesk.Verdict in
       let verdict =
         isPaid
-        ? QuotaDesk.Verdict(answer: state.isBlocked ? .blocked : .granted(stamp: 0))
-        : desk.admit(&entry, state, own: amount, moment)
+        ? QuotaDesk.Verdict(answer: state.isBlocked ? .blocked : .granted(stamp: Self.paid))
+        : desk.admit(&entry, state, own: amount, moment, isFetched: isFetched)
       switch verdict.answer {
       case .granted:
         switch quota.metric {
@@ -149,22 +174,12 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
       case .slowed:
         if case .time = quota.metric { desk.beginTime(&share, &entry, moment.now) }
         desk.beginSlowly(&share, &entry, moment.now)
-      case .blocked, .exhausted: break
+      case .blocked, .exhausted, .needsTokens, .unavailable: break
       }
       return verdict
     }
-    guard let (verdict, row) = found else {
-      throw Rejection(.overloaded, detail: "no room for another account: quota \(quota.name)")
-    }
     trail.shares[quota.slot] = share
-    try desk.say(verdict, of: row, to: exchange, moment)
-    if !isPaid, case .granted(let stamp) = verdict.answer {
-      switch quota.metric {
-      case .requests, .connections: return QuotaTicket(row, quota, stamp: stamp)
-      case .bytes, .time: break
-      }
-    }
-    return QuotaTicket(nil, quota, stamp: 0)
+    return found
   }
 
   /// Whether an upstream may have seen something of it.
@@ -212,6 +227,10 @@ extension UsageQuota {
     if let problem = headers.problem { problems.refuse(problem) }
     if case .throttle(let rate) = exhaustion.kind, let problem = rate.problem {
       problems.refuse("throttled to \(problem)")
+    }
+    if store.cache != nil, case .rolling = quota.window.kind {
+      problems.refuse(
+        "a rolling window cannot be shared through a cache: use a calendar window, or a store without one")
     }
     if counting == nil {
       problems.refuse(

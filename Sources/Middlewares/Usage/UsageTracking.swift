@@ -81,8 +81,8 @@ private final class UsageTrail {
   let store: MemoryUsageStore
   /// Of another store: nearly always none.
   let next: UsageTrail?
-  /// The exchange that it is about.
-  private var exchange: UInt64?
+  /// The exchange that it is about, by its place on the connection.
+  private var ordinal = 0
   /// One tracking is inside its `next`; another with the same store leaves the exchange to it.
   private var isActive = false
   /// The meter is attached, also when the chain is over.
@@ -103,8 +103,8 @@ private final class UsageTrail {
 
   /// False when a tracking with the same store stands above.
   func begin(_ exchange: Exchange, _ meter: UsageMeter) -> Bool {
-    if self.exchange != exchange.id {
-      self.exchange = exchange.id
+    if ordinal != exchange.ordinal {
+      ordinal = exchange.ordinal
       isRecorded = false
       isAttached = false
       recorded = UsageChange()

@@ -14,7 +14,7 @@ import Testing
   init() { store = QuotaStore(clock: calendarClock(clock)) }
 
   /// A tunnel in which the client sends so many bytes and the upstream answers with as many.
-  private static func echo(_ bytes: Int) -> @Sendable (Exchange) async throws -> Summary {
+  static func echo(_ bytes: Int) -> @Sendable (Exchange) async throws -> Summary {
     { exchange in
       let (near, far) = MemoryStream.pair(window: 1 << 24)
       try far.write([UInt8](repeating: 7, count: bytes))

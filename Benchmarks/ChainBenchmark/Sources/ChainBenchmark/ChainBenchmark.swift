@@ -9,7 +9,7 @@ import Synchronization
 ///
 /// `swift run -c release --package-path Benchmarks/ChainBenchmark` (`--quick`: fewer rounds, for a look; `--check`: exit 1
 /// when a pass allocates, or an empty layer costs more than 3 plain calls; `--only NAME`: one middleware for ten seconds or
-/// so, for a profiler)
+/// so, for a profiler; `--identities COUNT`: what an identity takes in memory that is tracked, and that has quotas)
 @main struct ChainBenchmark {
   private static let failures = Mutex<[String]>([])
 
@@ -17,6 +17,9 @@ import Synchronization
     let rounds = CommandLine.arguments.contains("--quick") ? 3 : 9
     if let flag = CommandLine.arguments.firstIndex(of: "--only"), flag + 1 < CommandLine.arguments.count {
       return try await one(CommandLine.arguments[flag + 1])
+    }
+    if let flag = CommandLine.arguments.firstIndex(of: "--identities"), flag + 1 < CommandLine.arguments.count {
+      return try await Identities.print(count: Int(CommandLine.arguments[flag + 1]) ?? 100_000)
     }
     let exchange = MockTCPExchange()
     let request = UnansweredExchange(

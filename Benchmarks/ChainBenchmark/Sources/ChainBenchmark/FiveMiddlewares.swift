@@ -41,6 +41,28 @@ func realChains() -> [(name: String, layers: Int, make: () throws -> any Serving
       }
     ),
     (
+      "UsageQuota(.requests)", 1,
+      {
+        let listener = Listener(.tcp, on: ":1") {
+          UsageQuota(.requests(1_000_000_000_000, per: .day), per: .optionalIdentity())
+        } to: {
+          Leaf()
+        }
+        return try Service(listener, shards: 1)
+      }
+    ),
+    (
+      "UsageQuota(.bytes)", 1,
+      {
+        let listener = Listener(.tcp, on: ":1") {
+          UsageQuota(.bytes(1_000_000_000_000_000, per: .month), per: .optionalIdentity())
+        } to: {
+          Leaf()
+        }
+        return try Service(listener, shards: 1)
+      }
+    ),
+    (
       "TokenBucket(.clientAddress)", 1,
       {
         let listener = Listener(.tcp, on: ":1") {
