@@ -92,6 +92,8 @@ def what_curl_sees(port):
     assert counted(port, "/a%20b/c/d", first) == 2
     assert counted(port, "/%C3%A4", first) == 1
     assert counted(port, "/", first) == 1
+    # As long as a request line may be, of characters that a query does not hold as they are.
+    assert counted(port, "/" + "!" * 7000, first) == 1
     # A token at /auth changes nothing: it gives a new one, and counts nothing.
     status, _, body = curl(port, "/%61uth", "-H", f"authorization: {first}")
     assert status == 200 and json.loads(body)["token"] not in (first, second), body
@@ -105,7 +107,7 @@ def what_curl_sees(port):
         status, _, _ = curl(port, path, "-H", f"authorization: {first}")
         assert status == 400, (path, status)
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "HEAD"):
-        for path in ("/test", "/auth", "/%zz"):
+        for path in ("/test", "/auth"):
             options = ["-I"] if method == "HEAD" else ["-X", method]
             status, fields, _ = curl(port, path, *options, "-H", f"authorization: {first}")
             assert status == 405 and fields["allow"] == "get", (method, path, status, fields)
@@ -224,7 +226,10 @@ def the_check_is_exact_with_one_front_end_restarted_in_the_middle(scope):
     assert second.wait(30) == 0, second.errors()
     assert app.process.poll() is None, "the check was over before the restart: it shows nothing"
     before = len(second.output().splitlines())
+    # So that the others do not do all of its work while it starts.
+    app.terminate(signal.SIGSTOP)
     second, _ = front(scope, *store, port=b)
+    app.terminate(signal.SIGCONT)
     assert app.wait(100) == 0, app.output() + app.errors()
     for line in FINAL:
         assert line in app.output().splitlines(), app.output()

@@ -124,3 +124,20 @@ struct HTTPRefusalTests {
     #expect(run.response?.fields["connection"] == "close")
   }
 }
+
+struct DecodedPathTests {
+  private func decoded(_ target: String) -> String? { HTTPRequestHead(method: .get, target: target).decodedPath }
+
+  @Test func aPathIsDecodedWithoutItsQuery() {
+    #expect(decoded("/a%20b/%C3%A4?x=%zz") == "/a b/ä")
+    #expect(decoded("/a%2Fb") == "/a/b")
+    #expect(decoded("/a+b") == "/a+b")
+    #expect(decoded("/") == "/")
+    #expect(decoded("http://host") == "/")
+    #expect(decoded("http://host/x?y") == "/x")
+  }
+
+  @Test func whatCannotBeDecodedIsNoPath() {
+    for target in ["/%", "/%4", "/%zz", "/%ff", "/%C3", "/a%C3/b"] { #expect(decoded(target) == nil, "\(target)") }
+  }
+}

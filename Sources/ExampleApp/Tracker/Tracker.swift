@@ -50,6 +50,9 @@ import Transports
   }.options {
     settings.apply(to: &$0)
     http.apply(to: &$0)
+    // A path that a front end takes, each byte of it percent-encoded.
+    $0.http.maxRequestLine = 32 * 1024
+    $0.http.maxHead = 64 * 1024
   }
 }
 

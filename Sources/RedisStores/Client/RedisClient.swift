@@ -25,8 +25,6 @@ public final class RedisClient: Sendable {
     var opened: AsyncStream<RedisLink>.Continuation?
     /// Asks for a new look at the cluster.
     var refresh: AsyncStream<Void>.Continuation?
-    /// Those who want to run the client when the present one stops.
-    var successors: [AsyncStream<Void>.Continuation] = []
     var refreshes = 0
     var isClosed = false
   }
@@ -38,6 +36,7 @@ public final class RedisClient: Sendable {
   /// Fires after the first look at the cluster, whatever it found.
   private let looked = Signal()
   private let state = Mutex(State())
+  private let shared = SharedRun()
   /// Where links that are opened go; set once the client exists.
   private let opening: LinkOpening
 
@@ -246,34 +245,17 @@ public final class RedisClient: Sendable {
   ///
   /// - Throws: `CancellationError`.
   public func run(_ services: any BackgroundServices) async throws {
-    while !isClosed {
-      let (turns, turn) = AsyncStream<Void>.makeStream()
-      let isMine = state.withLock { state in
-        if state.services != nil {
-          state.successors.append(turn)
-          return false
+    try await shared.run {
+      if isClosed { return }
+      state.withLock { $0.services = services }
+      defer {
+        state.withLock { state in
+          state.services = nil
+          state.refresh = nil
         }
-        state.services = services
-        return true
       }
-      if isMine {
-        defer { handOver() }
-        try await serve(services)
-      } else {
-        for await _ in turns {}
-      }
-      try Task.checkCancellation()
+      try await serve(services)
     }
-  }
-
-  private func handOver() {
-    let successors = state.withLock { state in
-      state.services = nil
-      state.refresh = nil
-      defer { state.successors = [] }
-      return state.successors
-    }
-    for successor in successors { successor.finish() }
   }
 
   private func serve(_ services: any BackgroundServices) async throws {

@@ -1,3 +1,4 @@
+import CMallocCount
 import Pipeline
 import PipelineTesting
 import Testing
@@ -96,6 +97,32 @@ import Testing
       try cache.take([CacheTake(CacheKey("a"), cost: 1, limit: 1, lifetime: .forever)], on: nil)
     }
     #expect(cache.counts.kept == 0)
+  }
+
+  /// An optimised build; a debug build boxes what that keeps on the stack.
+  @Test func aCounterThatIsKnownCostsNoAllocation() throws {
+    guard malloc_is_counted() == 1 else { return }
+    let cache = cache()
+    let key = CacheKey("01234567-89ab-4cde-8f01-23456789abcd", "/a/path/that/is/no/small/string")
+    let known = CacheKey(key.group)
+    _ = try cache.add(1, to: known, requiring: nil, lifetime: .forever, on: nil)
+    func fewest(_ rounds: Int) throws -> UInt {
+      var fewest = UInt.max
+      for _ in 0..<10 {
+        let before = malloc_count_of_this_thread()
+        for _ in 0..<rounds {
+          _ = try cache.add(1, to: key, requiring: known, lifetime: .fromCreation(.seconds(60)), on: nil)
+        }
+        fewest = min(fewest, malloc_count_of_this_thread() &- before)
+      }
+      return fewest
+    }
+    _ = try fewest(1)
+    #if DEBUG
+      #expect(try fewest(100) <= 100 * 10)
+    #else
+      #expect(try fewest(100) == 0)
+    #endif
   }
 
   @Test func optionsOutOfRangeAreSaid() {

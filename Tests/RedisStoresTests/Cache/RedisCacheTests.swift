@@ -1,4 +1,5 @@
 import Glibc
+import Middlewares
 import Pipeline
 import PipelineTesting
 import Testing
@@ -84,6 +85,54 @@ import Testing
         let other = RedisCache(first.client, options: RedisCacheOptions(prefix: "other"))
         #expect(try await other.add(1, to: key, requiring: nil, lifetime: .forever, on: nil) == 1)
         #expect(first.counts.failed == 0 && second.counts.failed == 0)
+      }
+    }
+  }
+
+  @Test func threeEnginesLimitExactlyThroughTheCachePort() async throws {
+    let server = try RedisServer()
+    try await withCache(server.url) { first, _ in
+      try await withCache(server.url) { second, _ in
+        try await withCache(server.url) { third, _ in
+          let stores = [first, second, third].map {
+            CacheLimitStore($0, "test", .per(.seconds(86_400), 50), algorithm: .tokenBucket)
+          }
+          let admitted = try await withThrowingTaskGroup(of: Int.self) { group in
+            for store in stores {
+              for _ in 0..<50 {
+                group.addTask {
+                  try await store.take(.named("a"), cost: 1, rate: nil, now: Instant(nanoseconds: 1)).isAllowed ? 1 : 0
+                }
+              }
+            }
+            return try await group.reduce(0, +)
+          }
+          #expect(admitted == 50)
+        }
+      }
+    }
+  }
+
+  @Test func aServerThatIsLostTakesItsPartOfThePartitionedKeysOnly() async throws {
+    let servers = [try RedisServer(), try RedisServer()]
+    try await withWorld { world in
+      var parts: [PartitionedCache.Part] = []
+      for (index, server) in servers.enumerated() {
+        let part = RedisCache(try RedisClient(server.url))
+        parts.append(PartitionedCache.Part("server \(index)", part))
+        world.run { try await part.run($0) }
+        try await part.client.whenRunning()
+      }
+      let cache = PartitionedCache(parts)
+      servers[0].kill()
+      for number in 0..<20 {
+        let key = CacheKey("group \(number)")
+        do {
+          #expect(try await cache.add(1, to: key, requiring: nil, lifetime: .forever, on: nil) == 1)
+          #expect(cache.part(of: key.group) == "server 1")
+        } catch CacheError.unavailable {
+          #expect(cache.part(of: key.group) == "server 0")
+        }
       }
     }
   }
