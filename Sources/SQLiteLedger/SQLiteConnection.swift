@@ -169,7 +169,7 @@ final class SQLiteConnection: @unchecked Sendable {
     case SQLITE_FULL:
       return .unavailable("there is no room for \(path): the disk is full, or the ledger as large as it may be")
     case SQLITE_IOERR:
-      let detail = system == 0 ? said : reason(system, path)
+      let detail = system == 0 ? "\(said), SQLite code \(code)" : reason(system, path)
       return .unavailable("\(path) cannot be read or written: \(detail)")
     case SQLITE_CANTOPEN:
       return .unavailable("\(path) cannot be opened: \(system == 0 ? said : reason(system, path))")
