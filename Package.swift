@@ -105,7 +105,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "ExampleAppTests",
-      dependencies: ["ExampleApp", "JWTAuthentication", "Pipeline", "Middlewares", "ScryptPasswords", "Transports"],
+      dependencies: [
+        "ExampleApp", "JWTAuthentication", "LedgerTesting", "Pipeline", "Middlewares", "ScryptPasswords", "Transports",
+      ],
       swiftSettings: settings),
   ]
 )

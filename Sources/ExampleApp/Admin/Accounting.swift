@@ -9,11 +9,12 @@ final class Accounting: Sendable {
   /// `nil`: nothing lasts longer than the program.
   let writer: LedgerWriter?
 
-  init(_ limits: QuotaSettings, ledger: (any UsageLedger)?) {
+  init(_ limits: QuotaSettings, ledger: (any UsageLedger)?, cache: CacheSettings? = nil) {
     self.limits = limits
     writer = ledger.map { LedgerWriter($0, every: .seconds(1)) }
     usage = MemoryUsageStore(zone: limits.zone, writer: writer)
-    quotas = QuotaStore(zone: limits.zone, writer: writer)
+    quotas = QuotaStore(
+      zone: limits.zone, cache: cache?.cache, writer: writer, whenCacheFails: cache?.fallback ?? .countAlone)
   }
 
   // MARK: Reading

@@ -59,6 +59,8 @@ struct AdminSocket {
       try await desk.perform(action, on: name, plan: exchange.queryItem("plan"))
     } catch let error as SettingsError {
       return try await exchange.refuse("\(error)")
+    } catch let error as CacheError {
+      return try await exchange.refuse("done here, and not where several processes count together: \(error)", 503)
     }
     exchange.runtime.log(.notice, "admin: \(action.rawValue) \(StatisticsTable.shown(name))")
     guard let known = try await desk.user(name) else { return try await exchange.unknown(name) }

@@ -10,7 +10,8 @@ struct DemoCommand: Command {
   static let name = "demo"
   static let summary = "the whole system with built-in origins and a demo user, loopback only"
   static let flags: [Flag] =
-    [AdminSettings.flag, LedgerSettings.demoFlag] + QuotaSettings.flags + ServiceSettings.flags + HTTPSettings.flags
+    [AdminSettings.flag, LedgerSettings.demoFlag] + QuotaSettings.flags + CacheSettings.flags + ServiceSettings.flags
+    + HTTPSettings.flags
   static let examples = ["ExampleApp demo", "ExampleApp demo --log json"]
 
   static let user = "fierceRabbit"
@@ -26,7 +27,8 @@ struct DemoCommand: Command {
   init(_ flags: ParsedFlags) throws {
     self.flags = flags
     ledger = try LedgerSettings(flags)
-    accounting = Accounting(try QuotaSettings(flags), ledger: try ledger.makeForServer())
+    accounting = Accounting(
+      try QuotaSettings(flags), ledger: try ledger.makeForServer(), cache: try CacheSettings(flags))
     settings = try ServiceSettings(flags)
     http = try HTTPSettings(flags)
   }

@@ -14,7 +14,8 @@ struct ServerCommand: Command {
       .list("forward", "ADDR", "an HTTP forward proxy listens here; may be given more than once"),
       .list("reverse", "ADDR", "an HTTP reverse proxy listens here, with --origin; may be given more than once"),
       .value("origin", "HOST:PORT", "the origin of the reverse proxy, or unix:/path"),
-    ] + UserSettings.flags + [AdminSettings.flag, LedgerSettings.flag] + QuotaSettings.flags + ServiceSettings.flags
+    ] + UserSettings.flags + [AdminSettings.flag, LedgerSettings.flag] + QuotaSettings.flags + CacheSettings.flags
+    + ServiceSettings.flags
     + HTTPSettings.flags
   static let examples = [
     "ExampleApp server --users users.txt",
@@ -34,7 +35,8 @@ struct ServerCommand: Command {
     settings = try ServiceSettings(flags)
     users = try UserSettings(flags)
     ledger = try LedgerSettings(flags)
-    accounting = Accounting(try QuotaSettings(flags), ledger: try ledger.makeForServer())
+    accounting = Accounting(
+      try QuotaSettings(flags), ledger: try ledger.makeForServer(), cache: try CacheSettings(flags))
     _ = try AdminSettings.path(flags, makesDirectory: false)
     guard let table = users.table else {
       throw SettingsError("no user may log in: name users with --users FILE or --user NAME:PASSWORD")
