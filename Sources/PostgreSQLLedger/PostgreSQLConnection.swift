@@ -177,7 +177,7 @@
 
     private static func line(_ text: UnsafeMutablePointer<CChar>?) -> String {
       let words = text.map { String(cString: $0) } ?? ""
-      return words.split(whereSeparator: \.isNewline).joined(separator: " ")
+      return words.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     }
   }
 
