@@ -491,7 +491,7 @@ def the_commands_ask_the_server_and_else_the_ledger(scope):
 @limit(120)
 def a_restart_keeps_quota_block_and_plan(scope):
     origin = scope.keep(HTTPOrigin())
-    options = ["--quota", "requests=5/day", "--plan", "gold:requests=8/day"]
+    options = ["--quota", "requests=5/ever", "--plan", "gold:requests=8/ever"]
     users = user_file(scope, [(USER, PASSWORD), ("ann", "ann")])
     server = Server(scope, *options, users=users)
     assert [server.curl(origin.url()) for _ in range(3)] == [200] * 3
@@ -523,8 +523,8 @@ def a_restart_keeps_quota_block_and_plan(scope):
 class Load:
     """Clients that know to the byte what they have sent and received through SOCKS5."""
 
-    def __init__(self, port, origin, clients=16):
-        self.port, self.origin = port, origin
+    def __init__(self, port, origin, clients=16, pause=0.0):
+        self.port, self.origin, self.pause = port, origin, pause
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.tunnels = self.up = self.down = self.turned_away = 0
@@ -535,7 +535,7 @@ class Load:
 
     def run(self, number):
         size = 100 + number * 1777
-        while not self.stopping.is_set():
+        while not self.stopping.wait(self.pause):
             try:
                 tunnel, reply = socks5_connect(self.port, self.origin.address)
             except (OSError, AssertionError, EOFError, IndexError):

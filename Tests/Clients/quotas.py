@@ -3,9 +3,10 @@ that end at their quota; a Redis that dies under way."""
 
 import collections
 import concurrent.futures
+import json
 import time
 
-from admin import Server, user_file
+from admin import Load, Server, done, user_file
 from harness import PASSWORD, USER, Origin, echo, eventually, limit, need, receive, run, socks5_connect, test
 from shared import redis_server
 
@@ -35,13 +36,13 @@ def storm(ports, origin, count):
 @limit(120)
 def a_hundred_of_a_thousand_requests_pass_and_no_more(scope):
     origin = scope.keep(Origin(echo))
-    server = Server(scope, "--quota", f"requests={LIMIT}/day")
+    server = Server(scope, "--quota", f"requests={LIMIT}/ever")
     seen = storm([server.socks], origin, 1000)
     print(f"       one process: {dict(seen)}", flush=True)
     assert seen["ok"] == LIMIT, seen
     account = server.json(f"/users/{USER}/stats")["account"]
     assert account["total"]["requests"] - account["total"]["refused"] == LIMIT, account
-    quota = next(quota for quota in account["quotas"] if quota["quota"] == "requests/day")
+    quota = next(quota for quota in account["quotas"] if quota["quota"] == "requests/ever")
     assert (quota["used"], quota["exhausted"]) == (LIMIT, True), quota
 
 
@@ -74,7 +75,7 @@ class Flood:
 def a_download_of_a_gigabyte_ends_at_its_ten_megabytes(scope):
     flood = Flood(scope)
     users = [(f"user{number}", PASSWORD) for number in range(3)]
-    server = Server(scope, "--quota", "bytes=10MB/day", users=user_file(scope, users))
+    server = Server(scope, "--quota", "bytes=10MB/ever", users=user_file(scope, users))
     ways = {
         "socks5": ["--socks5-hostname", f"user0:{PASSWORD}@127.0.0.1:{server.socks}"],
         "connect": ["-p", "-x", f"http://user1:{PASSWORD}@127.0.0.1:{server.forward}"],
@@ -87,7 +88,7 @@ def a_download_of_a_gigabyte_ends_at_its_ten_megabytes(scope):
         got = int(output)
         assert status != 0 and 5_000_000 <= got <= 10_000_000 + 65_536, (name, status, got, errors)
         account = server.json(f"/users/user{number}/stats")["account"]
-        quota = next(quota for quota in account["quotas"] if quota["quota"] == "bytes/day")
+        quota = next(quota for quota in account["quotas"] if quota["quota"] == "bytes/ever")
         print(f"       {name}: {got} bytes came, {quota['used']} are counted", flush=True)
         assert quota["exhausted"] and 10_000_000 <= quota["used"] <= 10_000_000 + 65_536, quota
 
@@ -98,7 +99,7 @@ class Three:
     def __init__(self, scope, redis, *options):
         users = user_file(scope)
         self.servers = [
-            Server(scope, "--quota", f"requests={LIMIT}/day", "--cache", f"redis://127.0.0.1:{redis}", "--ledger",
+            Server(scope, "--quota", f"requests={LIMIT}/ever", "--cache", f"redis://127.0.0.1:{redis}", "--ledger",
                    scope.path(f"usage-{number}.db"), *options, users=users, admin=scope.path(f"admin-{number}.sock"))
             for number in range(3)]
         self.ports = [server.socks for server in self.servers]
@@ -174,3 +175,33 @@ def while_redis_is_dead_quotas_refuse_where_that_was_asked_for(scope):
     during = through_a_dead_redis(scope, "refuse")
     # What a process had taken before is its own; then SOCKS5 says "general failure".
     assert set(during) <= {"ok", 1} and during[1] > 0, during
+
+
+@test
+@limit(180)
+def a_redis_that_dies_under_load_leaves_a_ledger_that_agrees_with_the_clients(scope):
+    origin = scope.keep(Origin(echo))
+    redis, port = redis_server(scope)
+    server = Server(scope, "--quota", "requests=1000000/ever,bytes=1TB/ever", "--cache", f"redis://127.0.0.1:{port}")
+    # Below the server's own limits of rate: what it turned away would not be the quota's doing.
+    load = Load(server.socks, origin, clients=8, pause=0.2)
+
+    def more(count):
+        wanted = load.tunnels + count
+        eventually(lambda: load.tunnels >= wanted, "traffic goes on", 60)
+
+    more(30)
+    redis.kill()
+    more(40)
+    redis_server(scope, port=port)
+    more(40)
+    server.app.terminate()
+    assert server.app.wait(60) == 0, server.app.errors()
+    load.end()
+    assert not load.wrong, load.wrong[:5]
+    account = json.loads(done(scope, "fetchUserStats", USER, "--json"))["account"]
+    total, quotas = account["total"], {quota["quota"]: quota["used"] for quota in account["quotas"]}
+    print(f"       clients {load.tunnels} tunnels, {load.up} up, {load.down} down; ledger {total['requests']}, {total['up']}, "
+          f"{total['down']}, quotas {quotas}", flush=True)
+    assert (total["requests"], total["refused"], total["up"], total["down"]) == (load.tunnels, 0, load.up, load.down), total
+    assert quotas == {"requests/ever": load.tunnels, "bytes/ever": load.up + load.down}, quotas
