@@ -10,17 +10,21 @@ final class QuotaDesk: Sendable {
   /// Made once: a flood of refusals builds no text.
   private let refusal: String
   let slow: BandwidthPlan?
+  /// It counts only.
+  let isShadow: Bool
 
   init(
-    _ store: QuotaStore, _ quota: PlacedQuota, _ exhaustion: QuotaExhaustion, warnAt: Double?, headers: LimitHeaders
+    _ store: QuotaStore, _ quota: PlacedQuota, _ exhaustion: QuotaExhaustion, warnAt: Double?, headers: LimitHeaders,
+    isShadow: Bool = false
   ) {
     self.store = store
     self.quota = quota
     self.exhaustion = exhaustion
     self.warnAt = warnAt
     self.headers = headers
+    self.isShadow = isShadow
     refusal = "quota \(quota.name): used up"
-    if case .throttle(let rate) = exhaustion.kind {
+    if case .throttle(let rate) = exhaustion.kind, !isShadow {
       slow = BandwidthPlan(up: BytePlan(rate), down: BytePlan(rate))
     } else {
       slow = nil
@@ -178,8 +182,10 @@ final class QuotaDesk: Sendable {
   /// - Throws: what ends it.
   func account(on exchange: Exchange, _ trail: QuotaTrail, isLast: Bool) throws -> Lease {
     guard let row = trail.currentRow, quota.slot < trail.shares.count else { return .unlimited }
-    var share = trail.shares[quota.slot]
+    // A request is settled by its ticket.
+    if isLast, cost > 0, !trail.shares[quota.slot].isSlow { return .unlimited }
     let moved = trail.moved(exchange, quota.slot)
+    var share = trail.shares[quota.slot]
     let moment = store.moment(of: exchange)
     let wanting = exchange.wanting
     var verdict = Verdict(answer: .granted(stamp: 0))
@@ -190,15 +196,16 @@ final class QuotaDesk: Sendable {
       case .requests, .connections: lease = .unlimited
       case .bytes(let ways):
         count(moved, ways, &share, &entry, verdict.limit, moment.now)
-        lease = isLast ? .unlimited : lend(ways, wanting, &share, &entry, row, moment.now, &verdict)
+        lease = isLast || isShadow ? .unlimited : lend(ways, wanting, &share, &entry, row, moment.now, &verdict)
       case .time:
         countTime(&share, &entry, verdict.limit, moment.now)
-        lease = isLast ? .unlimited : lendTime(&share, &entry, row, moment.now, &verdict)
+        lease = isLast || isShadow ? .unlimited : lendTime(&share, &entry, row, moment.now, &verdict)
       }
       if isLast {
         giveBack(&share, &entry, verdict.limit, moved, moment.now)
         return .unlimited
       }
+      if isShadow { return .unlimited }
       verdict.used = used(entry)
       if state.isBlocked { verdict.answer = .blocked }
       if verdict.notice == nil { verdict.notice = notice(&entry, verdict.limit) }

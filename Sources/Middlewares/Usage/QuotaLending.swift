@@ -85,6 +85,7 @@ extension QuotaDesk {
     _ ways: Directions, _ limit: Int, _ share: inout QuotaShare, _ entry: inout QuotaRow.Entry, _ now: Instant
   ) -> Bool {
     let each = Self.ahead
+    if isShadow { return true }
     guard left(entry, limit, now) >= 64 * each * (entry.borrowers + 1) else { return false }
     borrow(&share, &entry)
     if ways.contains(.up) { share.up = each }

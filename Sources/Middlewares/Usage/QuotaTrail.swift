@@ -9,15 +9,14 @@ final class QuotaTrail {
   /// What each quota has lent to the exchange, by its number.
   var shares: [QuotaShare] = []
 
+  // Unchecked: plain numbers, as those of `Exchange`.
   /// The exchange that it is about, by its place on the connection.
-  private var ordinal = 0
+  @exclusivity(unchecked) private var ordinal = 0
   private var row: QuotaRow?
   private var principal: Principal?
   /// Quotas inside whose `next` the exchange is, and those that have counted its request for good: a set of numbers each.
-  private var active: UInt64 = 0
-  private var charged: UInt64 = 0
-  /// What of its traffic each quota has heard of, by its number.
-  private var told: [Traffic] = []
+  @exclusivity(unchecked) private var active: UInt64 = 0
+  @exclusivity(unchecked) private var charged: UInt64 = 0
 
   private init(_ store: QuotaStore, next: QuotaTrail?) {
     self.store = store
@@ -47,16 +46,20 @@ final class QuotaTrail {
       ordinal = exchange.ordinal
       active = 0
       charged = 0
-      for slot in told.indices { told[slot] = Traffic() }
+      for slot in shares.indices { shares[slot].told = Traffic() }
     }
     if active & 1 << slot != 0 { return false }
     active |= 1 << slot
-    while shares.count <= slot {
-      shares.append(QuotaShare())
-      told.append(Traffic())
-    }
-    shares[slot] = QuotaShare()
+    while shares.count <= slot { shares.append(QuotaShare()) }
+    begin(QuotaShare(), slot)
     return true
+  }
+
+  /// Another attempt; what has been counted of the exchange stays counted.
+  func begin(_ share: QuotaShare, _ slot: Int) {
+    let told = shares[slot].told
+    shares[slot] = share
+    shares[slot].told = told
   }
 
   func leave(_ slot: Int) { active &= ~(1 << slot) }
@@ -64,8 +67,8 @@ final class QuotaTrail {
   /// What has moved since the quota was told last; also what had moved before it was attached.
   func moved(_ exchange: Exchange, _ slot: Int) -> Traffic {
     let now = exchange.traffic
-    let last = told[slot]
-    told[slot] = now
+    let last = shares[slot].told
+    shares[slot].told = now
     // A tunnel begins at 0: what went before was its handshake.
     return Traffic(
       up: now.up >= last.up ? now.up - last.up : now.up, down: now.down >= last.down ? now.down - last.down : now.down)
@@ -109,6 +112,8 @@ private enum QuotaTrailKey: ExchangeKey {
 
 /// What one quota has lent to one exchange.
 struct QuotaShare {
+  /// What of the exchange's traffic the quota has heard of.
+  var told = Traffic()
   /// An override of the limit, of this exchange.
   var own: QuotaAmount?
   /// HTTP need not ask for the first bytes.
@@ -129,23 +134,21 @@ struct QuotaShare {
 /// A request, or a connection, that is counted but not for good: what never reached an upstream is given back, on whatever path
 /// it ends.
 struct QuotaTicket: ~Copyable {
-  private let row: QuotaRow?
+  private let row: QuotaRow
   private let quota: PlacedQuota
-  private let stamp: Int64
-  private var isOpen: Bool
+  /// `nil`: nothing is counted, or it counts for good.
+  private var stamp: Int64?
 
-  /// - Parameter row: `nil`: nothing was counted.
-  init(_ row: QuotaRow?, _ quota: PlacedQuota, stamp: Int64) {
+  init(_ row: QuotaRow, _ quota: PlacedQuota, stamp: Int64?) {
     self.row = row
     self.quota = quota
     self.stamp = stamp
-    isOpen = row != nil
   }
 
-  deinit { if isOpen, let row { row.giveBack(1, quota, stamp) } }
+  deinit { if let stamp { row.giveBack(1, quota, stamp) } }
 
   /// It counts.
-  mutating func settle() { isOpen = false }
+  mutating func settle() { stamp = nil }
 
   /// Runs `body` while it is counted; afterwards it is given back.
   func hold<Result>(_ body: () async throws -> Result) async throws -> Result { try await body() }

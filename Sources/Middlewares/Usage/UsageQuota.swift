@@ -35,6 +35,8 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
   private let warnAt: Double?
   private let headers: LimitHeaders
   private let hasOwnStore: Bool
+  /// Where what would have been refused goes, in shadow.
+  private var record: (@Sendable (Rejection) -> Void)?
   /// Where it is counted.
   public private(set) var store: QuotaStore
   /// `nil`: the store has refused it, and so does the check of the chain.
@@ -82,12 +84,16 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
   private mutating func count(in store: QuotaStore) {
     self.store = store
     counting = store.place(quota, plans).map { placed in
-      let desk = QuotaDesk(store, placed, exhaustion, warnAt: warnAt, headers: headers)
+      // In shadow nobody is told of a limit that does not hold.
+      let desk = QuotaDesk(
+        store, placed, exhaustion, warnAt: warnAt, headers: record == nil ? headers : .never, isShadow: record != nil)
       return Counting(
         desk: desk, strict: QuotaMeter(desk, limitsFirstByte: true), lax: QuotaMeter(desk, limitsFirstByte: false))
     }
   }
 
+  @specialized(where Key == IdentityKey)
+  @specialized(where Key == OptionalIdentityKey)
   public func through(_ exchange: Key.Carrier, _ needed: Key.Needs.Value, next: Next) async throws -> Summary {
     guard let counting else { preconditionFailure("a chain with this quota is refused when it is built") }
     if !store.isReady { try await store.ready(exchange) }
@@ -99,7 +105,21 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
     let principal = Key.principal(of: exchange, needed)
     var amount = own.isEmpty ? nil : principal.flatMap { own[$0] }
     if amount == nil { amount = overrides.choose?(exchange, needed) }
-    var ticket = try await admit(exchange, trail, principal, amount, desk)
+    let moment = store.moment(of: exchange)
+    var asked = try ask(trail, principal, amount, desk, moment)
+    if case .needsTokens = asked.result.answer {
+      asked = try await fetch(exchange, trail, principal, amount, desk, asked)
+    }
+    do {
+      try desk.say(asked.result, of: asked.row, to: exchange, moment)
+    } catch let rejection as Rejection {
+      guard let record else { throw rejection }
+      record(rejection)
+      return try await next()
+    }
+    var counted: Int64?
+    if case .granted(let stamp) = asked.result.answer, desk.cost > 0, stamp != Self.paid { counted = stamp }
+    var ticket = QuotaTicket(asked.row, desk.quota, stamp: counted)
     let meter = trail.shares[slot].isLax ? counting.lax : counting.strict
     exchange.attach(meter)
     defer { exchange.detach(meter) }
@@ -121,38 +141,31 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
     }
   }
 
-  /// Lets it in, or throws why not.
-  private func admit(
-    _ exchange: Exchange, _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ desk: QuotaDesk
-  ) async throws -> QuotaTicket {
-    var isFetched = false
-    while true {
-      let moment = store.moment(of: exchange)
-      guard let (verdict, row) = ask(trail, principal, amount, desk, moment, isFetched: isFetched) else {
-        throw Rejection(.overloaded, detail: "no room for another account: quota \(desk.quota.name)")
-      }
-      if case .needsTokens = verdict.answer {
-        let fetched = try await store.fetch(
-          desk.cost, least: 1, row, desk, limit: verdict.limit, on: exchange
-        ) { exchange.now }
-        if case .granted = fetched { isFetched = desk.cost > 0 }
-        continue
-      }
-      try desk.say(verdict, of: row, to: exchange, moment)
-      if case .granted(let stamp) = verdict.answer, desk.cost > 0, stamp != Self.paid {
-        return QuotaTicket(row, desk.quota, stamp: stamp)
-      }
-      return QuotaTicket(nil, desk.quota, stamp: 0)
+  /// Asks again with what the shared cache has given.
+  private func fetch(
+    _ exchange: Exchange, _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ desk: QuotaDesk,
+    _ first: Asked
+  ) async throws -> Asked {
+    var asked = first
+    while case .needsTokens = asked.result.answer {
+      let fetched = try await store.fetch(
+        desk.cost, least: 1, asked.row, desk, limit: asked.result.limit, on: exchange
+      ) { exchange.now }
+      let isMine = if case .granted = fetched { desk.cost > 0 } else { false }
+      asked = try ask(trail, principal, amount, desk, store.moment(of: exchange), isFetched: isMine)
     }
+    return asked
   }
+
+  private typealias Asked = (result: QuotaDesk.Verdict, row: QuotaRow)
 
   /// The stamp of an exchange for which an attempt before this one has paid.
   private static var paid: Int64 { .min }
 
   private func ask(
     _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ desk: QuotaDesk, _ moment: QuotaMoment,
-    isFetched: Bool
-  ) -> (result: QuotaDesk.Verdict, row: QuotaRow)? {
+    isFetched: Bool = false
+  ) throws -> Asked {
     let quota = desk.quota
     let isPaid = quota.metric == .requests && trail.isCharged(quota.slot)
     var share = QuotaShare()
@@ -178,7 +191,8 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
       }
       return verdict
     }
-    trail.shares[quota.slot] = share
+    trail.begin(share, quota.slot)
+    guard let found else { throw Rejection(.overloaded, detail: "no room for another account: quota \(quota.name)") }
     return found
   }
 
@@ -241,6 +255,14 @@ extension UsageQuota {
 
   /// What the store does behind the exchanges, until cancelled.
   public func run(_ services: any BackgroundServices) async throws { try await store.run(services) }
+
+  /// Counts, and hands to `record` who would have been refused. Nobody is refused, slowed down or ended.
+  public func shadow(_ record: @escaping @Sendable (Rejection) -> Void = { _ in }) -> Self {
+    var copy = self
+    copy.record = record
+    copy.count(in: store)
+    return copy
+  }
 
   /// What was counted in memory of its own goes on in the new chain, under the new limit. A store that was given is the program's.
   public mutating func adopt(from old: Self) {

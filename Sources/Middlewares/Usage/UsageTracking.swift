@@ -78,20 +78,21 @@ private enum UsageOutcome {
 
 /// What of the exchange on a connection has been recorded in one store, and in which row. Kept for the next request on it.
 private final class UsageTrail {
+  // Unchecked: plain numbers, as those of `Exchange`.
   let store: MemoryUsageStore
   /// Of another store: nearly always none.
   let next: UsageTrail?
   /// The exchange that it is about, by its place on the connection.
-  private var ordinal = 0
+  @exclusivity(unchecked) private var ordinal = 0
   /// One tracking is inside its `next`; another with the same store leaves the exchange to it.
-  private var isActive = false
+  @exclusivity(unchecked) private var isActive = false
   /// The meter is attached, also when the chain is over.
-  private var isAttached = false
-  private var outcome = UsageOutcome.running
+  @exclusivity(unchecked) private var isAttached = false
+  @exclusivity(unchecked) private var outcome = UsageOutcome.running
   /// Whether it came as far as an upstream: nobody had to log in.
-  private var wasLetIn = true
-  private var isRecorded = false
-  private var recorded = UsageChange()
+  @exclusivity(unchecked) private var wasLetIn = true
+  @exclusivity(unchecked) private var isRecorded = false
+  @exclusivity(unchecked) private var recorded = UsageChange()
   /// The row that was recorded in last, and whose it is.
   private var row: UsageRow?
   private var principal: Principal?

@@ -51,6 +51,19 @@ struct HTTPCostTests {
     #expect(count <= (isDebugBuild ? 3000 : 1), "\(count) for 100 requests")
   }
 
+  @Test(.enabled(if: malloc_is_counted() != 0)) func trackingAndQuotasAllocateNothing() async throws {
+    let harness = try ChainHarness(
+      Listener(.http, on: ":1") {
+        UsageTracking()
+        UsageQuota(.requests(1_000_000_000, per: .day), per: .optionalIdentity())
+        UsageQuota(.bytes(1_000_000_000_000, per: .month), per: .optionalIdentity())
+      } to: {
+        Plain()
+      })
+    let count = try await allocations(client("/a", ["host": "example.org"]), of: harness)
+    #expect(count <= (isDebugBuild ? 6000 : 1), "\(count) for 100 requests")
+  }
+
   @Test(.enabled(if: malloc_is_counted() != 0)) func routesAllocateNothing() async throws {
     let harness = try ChainHarness(
       Listener(.http, on: ":1") {

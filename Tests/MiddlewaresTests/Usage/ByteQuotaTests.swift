@@ -55,6 +55,18 @@ import Testing
     #expect(status?.used == 2000)
   }
 
+  @Test func inShadowALiveTunnelIsCountedAndGoesOn() async throws {
+    let harness = try ChainHarness(.socks5, clock: clock) {
+      NamedByClient()
+      UsageQuota(.bytes(300_000, per: .day), per: .identity, onExhausted: .closeExisting, in: store).shadow()
+    }
+    let run = await harness.send(client, end: Self.echo(1_000_000))
+    settle(harness, [run])
+    #expect(run.outcome == .served(Summary(traffic: Traffic(up: 1_000_000, down: 1_000_000), endedBy: .client)))
+    #expect(status?.used == 2_000_000)
+    #expect(await harness.run(client) == .served())
+  }
+
   @Test func oneWayOnlyCountsWhereTheQuotaSaysSo() async throws {
     let harness = try harness(.bytes(300_000, per: .day, .down))
     let run = await harness.send(client, end: Self.echo(250_000))

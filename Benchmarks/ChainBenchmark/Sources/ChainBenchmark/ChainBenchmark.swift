@@ -111,6 +111,8 @@ import Synchronization
       return Summary()
     }
     report("recycle, a key read and set", key, layers: 0, empty: none, plain: plain)
+    print("")
+    try await Identities.print(count: 100_000)
 
     let failures = failures.withLock { $0 }
     if CommandLine.arguments.contains("--check"), !failures.isEmpty {
