@@ -122,8 +122,7 @@ extension AccountReport {
     quotas = now.quotas.map { quota in
       QuotaStanding(
         quota: quota.name, unit: quota.unit.rawValue, used: quota.used,
-        limit: quota.limit.flatMap { QuotaText.isNobodysLimit($0, of: quota.unit) ? nil : $0 },
-        resets: quota.end?.rfc3339, exhausted: quota.isExhausted)
+        limit: quota.limit, resets: quota.end?.rfc3339, exhausted: quota.isExhausted)
     }
   }
 }

@@ -192,27 +192,16 @@ struct QuotaText: Equatable {
     }
   }
 
-  /// Whether this limit stands for none.
-  static func isNobodysLimit(_ limit: Int, of unit: QuotaStatus.Unit) -> Bool {
-    switch unit {
-    case .requests: limit == 1_000_000_000_000
-    case .bytes: limit == 1_000_000_000_000_000_000
-    case .connections: limit == 1_000_000
-    case .milliseconds: limit == 864_000_000_000
-    }
-  }
-
-  /// A quota has a limit: nobody reaches this one.
   var quota: Quota {
     switch (kind, limit) {
     case (.requests, .count(let count)): .requests(count, per: parsedWindow)
     case (.bytes, .count(let count)): .bytes(count, per: parsedWindow)
     case (.connections, .count(let count)): .concurrentConnections(count)
     case (.time, .time(let time)): .time(time, per: parsedWindow)
-    case (.requests, .unlimited), (.requests, .time): .requests(1_000_000_000_000, per: parsedWindow)
-    case (.bytes, .unlimited), (.bytes, .time): .bytes(1_000_000_000_000_000_000, per: parsedWindow)
-    case (.connections, .unlimited), (.connections, .time): .concurrentConnections(1_000_000)
-    case (.time, .unlimited), (.time, .count): .time(.seconds(864_000_000), per: parsedWindow)
+    case (.requests, .unlimited), (.requests, .time): Quota.requests(0, per: parsedWindow).unlimited
+    case (.bytes, .unlimited), (.bytes, .time): Quota.bytes(0, per: parsedWindow).unlimited
+    case (.connections, .unlimited), (.connections, .time): Quota.concurrentConnections(0).unlimited
+    case (.time, .unlimited), (.time, .count): Quota.time(.zero, per: parsedWindow).unlimited
     }
   }
 }

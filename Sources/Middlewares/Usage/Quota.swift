@@ -16,7 +16,7 @@ public struct Quota: Sendable, Hashable {
 
   let metric: Metric
   /// In the metric's own unit; time in milliseconds.
-  let limit: QuotaAmount
+  private(set) var limit: QuotaAmount
   /// Over which time it counts.
   public let window: QuotaWindow
   /// Quotas of one name in one store share what they have counted.
@@ -64,6 +64,14 @@ public struct Quota: Sendable, Hashable {
   /// - Parameter duration: 0 seconds ... 10,000 days, to the millisecond.
   public static func time(_ duration: Duration, per window: QuotaWindow, name: String? = nil) -> Quota {
     Quota(.time, QuotaAmount(kind: .time(duration)), window, "time", name)
+  }
+
+  /// The same without a limit: counted, never used up, and still closed to an account that an operator has blocked. Plans may
+  /// give single accounts a limit.
+  public var unlimited: Quota {
+    var quota = self
+    quota.limit = .unlimited
+    return quota
   }
 }
 

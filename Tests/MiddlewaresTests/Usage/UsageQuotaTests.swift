@@ -223,6 +223,23 @@ func calendarClock(_ clock: ManualClock) -> WallClock {
     #expect(store.report(of: grace)?.quotas.first?.limit == 2)
   }
 
+  @Test func anUnlimitedQuotaCountsRefusesTheBlockedAndLimitsWhoHasAPlan() async throws {
+    let quota = UsageQuota(.requests(0, per: .day).unlimited, per: .identity, plans: ["trial": 1], in: store)
+    #expect(quota.parameters.contains(Parameter("limit", "unlimited")))
+    let harness = try harness {
+      NamedByClient()
+      quota
+    }
+    for _ in 0..<5 { #expect(await harness.run(client) == .served()) }
+    #expect(used("requests/day") == 5)
+    #expect(store.report(of: ada)?.quotas.first?.limit == nil)
+    store.block(ada)
+    #expect(await harness.run(client) == .refused(.forbidden))
+    store.unblock(ada)
+    store.setPlan("trial", of: ada)
+    #expect(await harness.run(client) == .refused(.quotaExhausted))
+  }
+
   @Test func theLogHasOneLineForAWarningAndOneForTheEnd() async throws {
     let harness = try harness {
       NamedByClient()
