@@ -134,10 +134,11 @@ extension LedgerWriter {
     }
   }
 
-  private func collect(_ state: inout State) -> (LedgerBatch?, isMore: Bool) {
+  /// - Parameter all: also of sources that do not know yet what the ledger knows.
+  private func collect(_ state: inout State, all: Bool = false) -> (LedgerBatch?, isMore: Bool) {
     var batch = LedgerBatch(writer: id, sequence: state.sequence + 1)
     var isMore = false
-    for entry in state.sources where entry.isLoaded {
+    for entry in state.sources where entry.isLoaded || all {
       let room = batchLimit - batch.count
       if room <= 0 {
         isMore = true
@@ -224,12 +225,6 @@ extension LedgerWriter {
   ///
   /// - Parameter isLast: nobody runs the writer any more.
   func finish(_ services: any BackgroundServices, isLast: Bool) async {
-    if isLast {
-      // Nobody will read what is in memory any more: what the ledger knew need not be in it to be added to.
-      state.withLock { state in
-        for index in state.sources.indices { state.sources[index].isLoaded = true }
-      }
-    }
     // The caller is cancelled, and every wait of a cancelled task ends at once: this needs a task of its own.
     await Task {
       let (ends, end) = AsyncStream<Bool>.makeStream()
@@ -256,8 +251,9 @@ extension LedgerWriter {
 
   private func writeRest(_ services: any BackgroundServices) async -> Bool {
     while true {
-      if await writeOnce(services) {
-        if state.withLock({ collect(&$0) }).0 == nil { return true }
+      // Loaded first, also here: after a reload somebody else goes on with what is in memory.
+      if await load(services), await writeOnce(services) {
+        if state.withLock({ collect(&$0, all: true) }).0 == nil { return true }
         continue
       }
       do { try await services.sleep(for: min(pace, .milliseconds(100))) } catch { return false }
@@ -267,7 +263,7 @@ extension LedgerWriter {
   /// Says what is lost when the process ends now.
   private func confess(_ services: any BackgroundServices) {
     let (queue, problem) = state.withLock { state -> ([LedgerBatch], LedgerError?) in
-      while collect(&state).0 != nil {}
+      while collect(&state, all: true).0 != nil {}
       return (state.queue, state.status.problem)
     }
     var accounts = Set<UsageAccount>()

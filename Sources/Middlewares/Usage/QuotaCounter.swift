@@ -1,5 +1,11 @@
 internal import Pipeline
 
+/// When something was counted: in which window, or part of one, and after how many resets.
+struct QuotaStamp: Equatable, Sendable {
+  let window: Int64
+  let resets: Int
+}
+
 /// What one account has used of one quota. Pure: time is a parameter.
 ///
 /// `consumed` is what was used, `lent` what live exchanges may still use: both count against the limit. What the ledger knows of
@@ -20,6 +26,8 @@ struct QuotaCounter {
   var isReported = false
   /// Somebody wanted more than there was.
   var isExceeded = false
+  /// How often an operator has let it begin anew: what was counted before is not given back afterwards.
+  private(set) var resets = 0
 
   private static let slots = QuotaWindow.parts + 1
 
@@ -146,6 +154,7 @@ struct QuotaCounter {
 
   /// Begins anew; what live exchanges hold stays lent.
   mutating func reset() {
+    resets += 1
     consumed = 0
     for slot in parts.indices { parts[slot] = 0 }
     isWarned = false

@@ -33,7 +33,8 @@ final class QuotaDesk: Sendable {
 
   /// What became of an exchange that wants in.
   enum Answer {
-    case granted(stamp: Int64)
+    /// With the stamp of what was taken; `nil`: nothing was.
+    case granted(QuotaStamp?)
     case slowed
     case blocked
     /// The cache has to be asked first.
@@ -100,7 +101,10 @@ final class QuotaDesk: Sendable {
 
   private func granted(_ verdict: Verdict, _ entry: inout QuotaRow.Entry, _ limit: Int) -> Verdict {
     var verdict = verdict
-    verdict.answer = .granted(stamp: entry.counter.stamp)
+    let stamp = QuotaStamp(window: entry.counter.stamp, resets: entry.counter.resets)
+    verdict.answer = .granted(cost > 0 ? stamp : nil)
+    // There was something left: a bigger plan, a reset, a place that became free.
+    entry.counter.isExceeded = false
     verdict.used = used(entry)
     verdict.notice = notice(&entry, limit)
     return verdict
@@ -181,15 +185,18 @@ final class QuotaDesk: Sendable {
   ///
   /// - Throws: what ends it.
   func account(on exchange: Exchange, _ trail: QuotaTrail, isLast: Bool) throws -> Lease {
-    guard let row = trail.currentRow, quota.slot < trail.shares.count else { return .unlimited }
+    guard var row = trail.currentRow, quota.slot < trail.shares.count else { return .unlimited }
     // A request is settled by its ticket.
     if isLast, cost > 0, !trail.shares[quota.slot].isSlow { return .unlimited }
     let moved = trail.moved(exchange, quota.slot)
     var share = trail.shares[quota.slot]
     let moment = store.moment(of: exchange)
     let wanting = exchange.wanting
-    var verdict = Verdict(answer: .granted(stamp: 0))
-    let lease = row.work(on: quota, at: moment.time) { entry, state -> Lease in
+    var verdict = Verdict(answer: .granted(nil))
+    func work(on row: QuotaRow) -> Lease? {
+      row.work(on: quota, at: moment.time) { entry, state in decide(row, &entry, state) }
+    }
+    func decide(_ row: QuotaRow, _ entry: inout QuotaRow.Entry, _ state: borrowing QuotaRow.State) -> Lease {
       let lease: Lease
       verdict.limit = quota.limit(state.plan, own: share.own)
       switch quota.metric {
@@ -210,6 +217,12 @@ final class QuotaDesk: Sendable {
       if state.isBlocked { verdict.answer = .blocked }
       if verdict.notice == nil { verdict.notice = notice(&entry, verdict.limit) }
       return watch(lease, moved, wanting, &share, &entry, moment, &verdict)
+    }
+    var lease = work(on: row)
+    if lease == nil, let again = trail.findAgain(at: moment) {
+      // The account was forgotten while the exchange was silent.
+      row = again
+      lease = work(on: row)
     }
     trail.shares[quota.slot] = share
     guard let lease, !isLast else { return .unlimited }
@@ -234,7 +247,7 @@ final class QuotaDesk: Sendable {
     switch exhaustion.kind {
     case .refuse: return lease
     case .closeExisting:
-      if entry.counter.isExceeded, case .granted = verdict.answer {
+      if isExceeded(entry, verdict), case .granted = verdict.answer {
         verdict.answer = .exhausted(wait: nil)
       }
       lease.renewBy = min(lease.renewBy, moment.now + Self.term)
@@ -242,8 +255,8 @@ final class QuotaDesk: Sendable {
     case .throttle:
       guard case .slowed = verdict.answer else {
         if !share.isSlow { return lease }
-        guard entry.counter.isExceeded else {
-          // The window has ended.
+        guard isExceeded(entry, verdict) else {
+          // The window has ended, or the limit was raised.
           leaveSlowLane(&share, &entry, moved, moment.now)
           return lease
         }
@@ -252,6 +265,15 @@ final class QuotaDesk: Sendable {
       }
       return slowly(moved, wanting, &share, &entry, moment.now)
     }
+  }
+}
+
+extension QuotaDesk {
+  /// Somebody wanted more than there was, and there is still nothing left.
+  private func isExceeded(_ entry: QuotaRow.Entry, _ verdict: Verdict) -> Bool {
+    // That a ninth connection was refused ends none of the eight.
+    if case .connections = quota.metric { return false }
+    return entry.counter.isExceeded && used(entry) >= verdict.limit
   }
 }
 

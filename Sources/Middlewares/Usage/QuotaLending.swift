@@ -86,8 +86,9 @@ extension QuotaDesk {
   ) -> Bool {
     let each = Self.ahead
     if isShadow { return true }
-    guard left(entry, limit, now) >= 64 * each * (entry.borrowers + 1) else { return false }
+    // In any case, so that the account is not forgotten before its first byte.
     borrow(&share, &entry)
+    guard left(entry, limit, now) >= 64 * each * max(1, entry.borrowers) else { return false }
     if ways.contains(.up) { share.up = each }
     if ways.contains(.down) { share.down = each }
     lendOut(share.up + share.down, &entry, limit, now)

@@ -86,12 +86,12 @@ final class QuotaRow: Sendable {
     }
   }
 
-  /// Gives back what was counted under that stamp, where its time still counts.
-  func giveBack(_ amount: Int, _ quota: PlacedQuota, _ stamp: Int64) {
+  /// Gives back what was counted under that stamp, where its time still counts and nothing was reset since.
+  func giveBack(_ amount: Int, _ quota: PlacedQuota, _ stamp: QuotaStamp) {
     state.withLock { state in
-      guard var entry = state.entries[quota.slot] else { return }
-      entry.counter.giveBack(amount, from: stamp)
-      if quota.isShared, entry.counter.stamp == stamp {
+      guard var entry = state.entries[quota.slot], entry.counter.resets == stamp.resets else { return }
+      entry.counter.giveBack(amount, from: stamp.window)
+      if quota.isShared, entry.counter.stamp == stamp.window {
         // The next one here takes it, or it goes back to all.
         entry.tokens.count += amount
         list(&entry, quota)
@@ -116,22 +116,27 @@ final class QuotaRow: Sendable {
 
   // MARK: What an operator says
 
-  func set(_ change: (inout State) -> Void) {
+  /// False: the row is no longer its account's. So do those below.
+  func set(_ change: (inout State) -> Void) -> Bool {
     state.withLock { state in
+      if state.isRemoved { return false }
       change(&state)
       state.isStateDirty = true
       noteDirty(&state)
+      return true
     }
   }
 
-  /// Everything that was used is free again.
-  func reset() {
+  /// Everything that was used is free again. Connections that are open stay open, and count.
+  func reset(_ quotas: [PlacedQuota]) -> Bool {
     state.withLock { state in
-      for slot in state.entries.indices {
-        state.entries[slot]?.counter.reset()
-        state.entries[slot]?.tokens.windowEnded()
+      if state.isRemoved { return false }
+      for quota in quotas where quota.metric != .connections && quota.slot < state.entries.count {
+        state.entries[quota.slot]?.counter.reset()
+        state.entries[quota.slot]?.tokens.windowEnded()
       }
       noteDirty(&state)
+      return true
     }
   }
 
@@ -150,22 +155,26 @@ final class QuotaRow: Sendable {
     }
   }
 
-  func restore(_ counter: LedgerCounter, _ quota: PlacedQuota, at time: UnixTime) {
+  func restore(_ counter: LedgerCounter, _ quota: PlacedQuota, at time: UnixTime) -> Bool {
     state.withLock { state in
+      if state.isRemoved { return false }
       while state.entries.count <= quota.slot { state.entries.append(nil) }
       var entry = state.entries[quota.slot] ?? Entry(counter: QuotaCounter(quota.window, at: time, book))
       entry.counter.move(to: time, quota.window, book)
       if entry.counter.restore(counter, quota.window) { entry.tokens.restored += counter.used }
       state.entries[quota.slot] = entry
+      return true
     }
   }
 
-  func restore(_ known: LedgerState) {
+  func restore(_ known: LedgerState) -> Bool {
     state.withLock { state in
+      if state.isRemoved { return false }
       // What an operator has said since the start is newer.
-      if state.isStateDirty { return }
+      if state.isStateDirty { return true }
       state.isBlocked = known.isBlocked
       state.plan = known.plan
+      return true
     }
   }
 

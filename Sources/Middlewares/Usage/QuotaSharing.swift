@@ -169,6 +169,8 @@ extension QuotaStore {
     case granted
     case exhausted
     case unavailable
+    /// Who asked has gone. What the cache may have given is not used: too little for the account, never too much.
+    case abandoned
   }
 
   /// Takes `cost` from the shared counter for the caller, and some more for those after it.
@@ -221,7 +223,7 @@ extension QuotaStore {
       // The cache itself logs that it is in trouble.
       outcome = .unavailable
     } catch {
-      fetched(.unavailable, cost, took, seen, start, row, quota, clock())
+      fetched(.abandoned, cost, took, seen, start, row, quota, clock())
       throw error
     }
     fetched(outcome, cost, took, seen, start, row, quota, clock())
@@ -259,6 +261,7 @@ extension QuotaStore {
         entry.tokens.deniedUntil = now + Self.denyFor
         entry.tokens.aloneUntil = Instant(nanoseconds: 0)
       case .unavailable: entry.tokens.aloneUntil = now + Self.aloneFor
+      case .abandoned: break
       }
     }
   }
@@ -309,9 +312,22 @@ extension QuotaStore {
 
   private func serveOrders(_ services: any BackgroundServices) async throws {
     for await _ in tokens.listen() {
-      for order in tokens.takeOrders() {
+      let orders = tokens.takeOrders()
+      for (index, order) in orders.enumerated() {
+        if Task.isCancelled {
+          // Whoever runs the store next finds them.
+          for order in orders[index...] { tokens.order(order) }
+          break
+        }
         let desk = QuotaDesk(self, order.quota, .refuse, warnAt: nil, headers: .never)
-        _ = try await fetch(0, least: 1, order.row, desk, limit: order.limit, on: nil) { services.now }
+        // Not cancelled with this task: what the cache gives to a question on its way is to be known, and handed back.
+        await Task {
+          do {
+            _ = try await fetch(0, least: 1, order.row, desk, limit: order.limit, on: nil) { services.now }
+          } catch {
+            services.log(.warning, "quota \(order.quota.name): the cache could not be asked: \(error)")
+          }
+        }.value
       }
     }
     try Task.checkCancellation()
@@ -336,6 +352,8 @@ extension QuotaStore {
         _ = try await cache.take(
           [CacheTake(key, cost: back.debt, limit: 1 << 53 - 1, lifetime: lifetime(until: back.end, now: now))], on: nil)
       } catch {
+        // It may have run: given back twice would be used twice.
+        if back.debt < 0, case .unavailable(_, mayHaveRun: true)? = error as? CacheError { continue }
         if everything {
           services.log(
             .warning, "quota \(holder.quota.name): \(back.debt) could not be settled with the cache: \(error)")

@@ -162,25 +162,32 @@ public final class QuotaStore: Sendable {
 
   /// Refuses an account from now on, whatever it has left: HTTP 403, SOCKS5 reply 2, a closed TCP connection. What it has open is
   /// ended as soon as it moves anything, within a second.
-  public func block(_ account: UsageAccount) { keep(account).set { $0.isBlocked = true } }
+  public func block(_ account: UsageAccount) { set(account) { $0.isBlocked = true } }
 
   /// Ends what ``block(_:)`` said. A quota that is used up stays so.
-  public func unblock(_ account: UsageAccount) { keep(account).set { $0.isBlocked = false } }
+  public func unblock(_ account: UsageAccount) { set(account) { $0.isBlocked = false } }
 
   /// Gives an account a plan by name; `nil`: the usual limits. A quota that has no plan of this name keeps its usual limit.
-  public func setPlan(_ plan: String?, of account: UsageAccount) { keep(account).set { $0.plan = plan } }
+  public func setPlan(_ plan: String?, of account: UsageAccount) { set(account) { $0.plan = plan } }
+
+  private func set(_ account: UsageAccount, _ change: (inout QuotaRow.State) -> Void) {
+    // A row that has just been forgotten is found anew.
+    while !keep(account).set(change) {}
+  }
 
   /// All that an account has used in the open windows is free again, also for those who share the cache.
   ///
   /// - Throws: ``CacheError`` where the cache could not be told: then it is free here only.
   public func reset(_ account: UsageAccount) async throws {
-    let row = keep(account)
-    row.reset()
+    let quotas = placed.withLock { $0 }
+    var row = keep(account)
+    while !row.reset(quotas) { row = keep(account) }
     guard let cache else { return }
-    for quota in placed.withLock({ $0 }) where quota.isShared {
+    for quota in quotas where quota.isShared {
+      // It keeps the time that it has: what is counted from now on lasts to the end of the window.
       guard let counter = row.work(on: quota, at: clock.now, { entry, _ in entry.counter }) else { continue }
       let all = CacheTake(
-        key(of: account, quota, counter.stamp), cost: -(1 << 53 - 1), limit: 0, lifetime: .fromChange(.seconds(60)))
+        key(of: account, quota, counter.stamp), cost: -(1 << 53 - 1), limit: 0, lifetime: .fromCreation(.seconds(60)))
       _ = try await cache.take([all], on: nil)
     }
   }
@@ -241,10 +248,10 @@ extension QuotaStore: LedgerSource {
 
   public func restore(_ row: LedgerRow) {
     switch row {
-    case .state(let state): keep(state.account).restore(state)
+    case .state(let state): while !keep(state.account).restore(state) {}
     case .counter(let counter):
       guard let quota = placed.withLock({ $0.first { $0.name == counter.name } }), quota.isKept else { return }
-      keep(counter.account).restore(counter, quota, at: clock.now)
+      while !keep(counter.account).restore(counter, quota, at: clock.now) {}
     case .usage, .global: break
     }
   }

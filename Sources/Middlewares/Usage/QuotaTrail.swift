@@ -101,6 +101,12 @@ final class QuotaTrail {
     return row
   }
 
+  /// Where the row was forgotten.
+  func findAgain(at moment: QuotaMoment) -> QuotaRow? {
+    row = nil
+    return row(of: principal, at: moment)
+  }
+
   /// Of the account that the exchange was let in for.
   var currentRow: QuotaRow? { row }
 }
@@ -137,9 +143,9 @@ struct QuotaTicket: ~Copyable {
   private let row: QuotaRow
   private let quota: PlacedQuota
   /// `nil`: nothing is counted, or it counts for good.
-  private var stamp: Int64?
+  private var stamp: QuotaStamp?
 
-  init(_ row: QuotaRow, _ quota: PlacedQuota, stamp: Int64?) {
+  init(_ row: QuotaRow, _ quota: PlacedQuota, stamp: QuotaStamp?) {
     self.row = row
     self.quota = quota
     self.stamp = stamp

@@ -117,8 +117,8 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
       record(rejection)
       return try await next()
     }
-    var counted: Int64?
-    if case .granted(let stamp) = asked.result.answer, desk.cost > 0, stamp != Self.paid { counted = stamp }
+    var counted: QuotaStamp?
+    if case .granted(let stamp) = asked.result.answer { counted = stamp }
     var ticket = QuotaTicket(asked.row, desk.quota, stamp: counted)
     let meter = trail.shares[slot].isLax ? counting.lax : counting.strict
     exchange.attach(meter)
@@ -159,21 +159,19 @@ public struct UsageQuota<Key: AccountKey>: TransparentElement {
 
   private typealias Asked = (result: QuotaDesk.Verdict, row: QuotaRow)
 
-  /// The stamp of an exchange for which an attempt before this one has paid.
-  private static var paid: Int64 { .min }
-
   private func ask(
     _ trail: QuotaTrail, _ principal: Principal?, _ amount: QuotaAmount?, _ desk: QuotaDesk, _ moment: QuotaMoment,
     isFetched: Bool = false
   ) throws -> Asked {
     let quota = desk.quota
+    // An attempt before this one has paid.
     let isPaid = quota.metric == .requests && trail.isCharged(quota.slot)
     var share = QuotaShare()
     share.own = amount
     let found = trail.work(on: quota, for: principal, at: moment) { entry, state -> QuotaDesk.Verdict in
       let verdict =
         isPaid
-        ? QuotaDesk.Verdict(answer: state.isBlocked ? .blocked : .granted(stamp: Self.paid))
+        ? QuotaDesk.Verdict(answer: state.isBlocked ? .blocked : .granted(nil))
         : desk.admit(&entry, state, own: amount, moment, isFetched: isFetched)
       switch verdict.answer {
       case .granted:

@@ -55,6 +55,20 @@ import Testing
     #expect(status?.used == 2000)
   }
 
+  @Test func anAccountIsNotForgottenBeforeItsFirstByte() async throws {
+    let harness = try harness(.bytes(300_000, per: .day))
+    let store = store
+    let time = calendarClock(clock).now
+    let run = await harness.send(client) { exchange in
+      // As while the upstream is dialled.
+      store.sweep(at: time)
+      return try await Self.echo(1_000_000)(exchange)
+    }
+    settle(harness, [run])
+    #expect(run.outcome == .refused(.quotaExhausted))
+    #expect(status?.used == 300_000)
+  }
+
   @Test func inShadowALiveTunnelIsCountedAndGoesOn() async throws {
     let harness = try ChainHarness(.socks5, clock: clock) {
       NamedByClient()

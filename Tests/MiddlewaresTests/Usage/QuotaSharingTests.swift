@@ -8,7 +8,8 @@ import Testing
 /// A cache that can be out, and forget.
 private final class FaultyCache: Cache {
   private let inner: Mutex<MemoryCache>
-  private let isOut = Atomic<Bool>(false)
+  private enum Trouble: Int, AtomicRepresentable { case none, out, losesAnswers, cutOff }
+  private let trouble = Atomic<Trouble>(.none)
   private let clock: ManualClock
   let asked = Counted()
 
@@ -17,8 +18,12 @@ private final class FaultyCache: Cache {
     inner = Mutex(MemoryCache(clock: { clock.now }))
   }
 
-  func goOut() { isOut.store(true, ordering: .relaxed) }
-  func comeBack() { isOut.store(false, ordering: .relaxed) }
+  func goOut() { trouble.store(.out, ordering: .relaxed) }
+  /// What it is asked it does, and says nothing.
+  func loseAnswers() { trouble.store(.losesAnswers, ordering: .relaxed) }
+  /// As if the client had left while it is asked.
+  func cutOff() { trouble.store(.cutOff, ordering: .relaxed) }
+  func comeBack() { trouble.store(.none, ordering: .relaxed) }
   func forget() {
     let clock = clock
     inner.withLock { $0 = MemoryCache(clock: { clock.now }) }
@@ -26,8 +31,11 @@ private final class FaultyCache: Cache {
 
   private func cache() throws -> MemoryCache {
     asked.add()
-    if isOut.load(ordering: .relaxed) { throw CacheError.unavailable("out", mayHaveRun: false) }
-    return inner.withLock { $0 }
+    switch trouble.load(ordering: .relaxed) {
+    case .none, .losesAnswers: return inner.withLock { $0 }
+    case .out: throw CacheError.unavailable("out", mayHaveRun: false)
+    case .cutOff: throw Rejection(.clientGone)
+    }
   }
 
   func get(_ key: CacheKey, on exchange: Exchange?) async throws -> [UInt8]? { try cache().get(key, on: exchange) }
@@ -42,7 +50,9 @@ private final class FaultyCache: Cache {
     try cache().compareAndSet(key, expected: expected, new: new, lifetime: lifetime, on: exchange)
   }
   func take(_ counters: [CacheTake], on exchange: Exchange?) async throws -> CacheTaken {
-    try cache().take(counters, on: exchange)
+    let taken = try cache().take(counters, on: exchange)
+    if trouble.load(ordering: .relaxed) == .losesAnswers { throw CacheError.unavailable("no answer", mayHaveRun: true) }
+    return taken
   }
   func run(_ services: any BackgroundServices) async throws {
     while true { try await services.sleep(for: .seconds(3600)) }
@@ -219,6 +229,45 @@ private final class FaultyCache: Cache {
     let used = try #require(try cache.value("bytes/ever:0"))
     // What one process gave back after the other had ended is left over.
     #expect(used <= limit && used >= limit - 1_000_000, "\(used)")
+  }
+
+  @Test func whatIsCountedAfterAResetLastsToTheEndOfTheWindow() async throws {
+    let (store, harness) = try process(.requests(3, per: .day))
+    #expect(await served(harness, 5) == 3)
+    try await store.reset(.identity(Principal("ada")))
+    #expect(await served(harness, 5) == 3)
+    clock.advance(by: .seconds(3600))
+    #expect(await served(harness, 5) == 0)
+  }
+
+  @Test func tokensWhoseHandBackHasNoAnswerAreNotUsedTwice() async throws {
+    let (store, harness) = try process(.requests(6400, per: .forever))
+    let services = ManualServices(clock: clock)
+    let running = Task { try await store.run(services) }
+    #expect(await served(harness, 1) == 1)
+    await clock.sleepers(3)
+    cache.loseAnswers()
+    clock.advance(by: .milliseconds(600))
+    await clock.sleepers(3)
+    clock.advance(by: .milliseconds(600))
+    await clock.sleepers(3)
+    cache.comeBack()
+    #expect(try cache.value("requests/ever:0") == 1)
+    clock.advance(by: .seconds(2))
+    await clock.sleepers(3)
+    #expect(await served(harness, 7000) == 6399)
+    running.cancel()
+    _ = await running.result
+  }
+
+  @Test func aClientThatLeavesWhileTheCacheIsAskedMakesNobodyCountAlone() async throws {
+    let (_, first) = try process(.requests(2, per: .day))
+    let (_, second) = try process(.requests(2, per: .day))
+    #expect(await served(second, 2) == 2)
+    cache.cutOff()
+    #expect(await first.run(client) == .refused(.clientGone))
+    cache.comeBack()
+    #expect(await served(first, 3) == 0)
   }
 
   @Test func aRollingWindowIsNotShared() throws {

@@ -166,6 +166,52 @@ func calendarClock(_ clock: ManualClock) -> WallClock {
     #expect(second.outcome == .refused(.quotaExhausted))
   }
 
+  @Test func whoHasSomethingLeftAgainIsNotEndedForWhatWasBefore() async throws {
+    let harness = try harness {
+      NamedByClient()
+      UsageQuota(.requests(1, per: .day), per: .identity, plans: ["gold": 10], onExhausted: .closeExisting, in: store)
+    }
+    #expect(await harness.run(client) == .served())
+    #expect(await harness.run(client) == .refused(.quotaExhausted))
+    store.setPlan("gold", of: ada)
+    let second = await harness.start(client)
+    await second.move(up: 1)
+    await second.finish()
+    #expect(second.outcome == .served())
+  }
+
+  @Test func aConnectionTooManyEndsNoneOfTheOthers() async throws {
+    let harness = try harness {
+      NamedByClient()
+      UsageQuota(.concurrentConnections(1), per: .identity, onExhausted: .closeExisting, in: store)
+    }
+    let first = await harness.start(client)
+    #expect(await harness.run(client) == .refused(.quotaExhausted))
+    await first.move(up: 1)
+    await first.finish()
+    #expect(first.outcome == .served())
+  }
+
+  @Test func aResetLeavesOpenConnectionsCountedAndTakesNoLateRefund() async throws {
+    let harness = try harness {
+      NamedByClient()
+      UsageQuota(.concurrentConnections(2), per: .identity, in: store)
+      UsageQuota(.requests(2, per: .day), per: .identity, in: store)
+    }
+    let first = await harness.start(client)
+    try await store.reset(ada)
+    #expect(used("connections") == 1)
+    let second = await harness.start(client)
+    #expect(await harness.run(client) == .refused(.quotaExhausted))
+    #expect(used("requests/day") == 1)
+    // Counted before the reset: what it gives back is not second's.
+    await first.fail(Rejection(.connectionRefused))
+    #expect(used("requests/day") == 1)
+    #expect(used("connections") == 1)
+    await second.finish()
+    #expect(used("connections") == 0)
+  }
+
   @Test func refuseLeavesWhatIsOpenAlone() async throws {
     let harness = try harness {
       NamedByClient()
