@@ -13,7 +13,9 @@ import Pipeline
   Fuzzing.expect(whole.written.count <= 8 * bytes.count + 64, "\(whole.written.count) bytes out of \(bytes.count)")
   let again = Replies([whole.written], RESPLimits())
   Fuzzing.expect(again.fault == nil, "what was written is refused: \(again)")
-  Fuzzing.expect(again.written == whole.written, "written and read again: \(whole) is \(again)")
+  // Line ends within an error are written as spaces, which may change the error once; after that nothing changes.
+  let third = Replies([again.written], RESPLimits())
+  Fuzzing.expect(third == again && again.count == whole.count, "written and read again: \(again) is \(third)")
   return 0
 }
 
