@@ -53,7 +53,7 @@ enum SQLiteSchema {
     if try check(connection) == version { return }
     try connection.transaction("BEGIN IMMEDIATE") {
       // Another process may have been faster.
-      let found = try check(connection)
+      let found = try look(connection)
       for step in steps[Int(found)...] { for statement in step { try connection.run(statement) } }
       try connection.run("PRAGMA application_id = \(application)")
       try connection.run("PRAGMA user_version = \(version)")
@@ -64,6 +64,13 @@ enum SQLiteSchema {
   ///
   /// - Throws: ``LedgerError/rejected(_:)`` where they are not ours, or newer than this program.
   static func check(_ connection: SQLiteConnection) throws -> Int64 {
+    // In one transaction: another process may be making the tables between two questions.
+    var found: Int64 = 0
+    try connection.transaction("BEGIN") { found = try look(connection) }
+    return found
+  }
+
+  private static func look(_ connection: SQLiteConnection) throws -> Int64 {
     let owner = try connection.integer("PRAGMA application_id") ?? 0
     let found = try connection.integer("PRAGMA user_version") ?? 0
     let tables = try connection.integer("SELECT count(*) FROM sqlite_schema") ?? 0
