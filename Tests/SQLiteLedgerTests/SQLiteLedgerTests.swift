@@ -213,6 +213,10 @@ import Testing
 
   @Test func severalConnectionsAddEverythingOnce() async throws {
     let path = path
+    // Who makes the file holds it for a moment; a writer would try again.
+    let first = SQLiteLedger(path)
+    try first.prune(LedgerRetention(), at: time)
+    first.close()
     try await withThrowingTaskGroup { group in
       for writer in 1...4 as ClosedRange<UInt64> {
         group.addTask {
