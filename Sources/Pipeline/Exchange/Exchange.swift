@@ -37,6 +37,9 @@ open class Exchange {
   public final var requestedDestination: Endpoint?
   /// The upstream address that was dialled last.
   public final var upstreamAddress: SocketAddress?
+  /// When the upstream that was tried last answered: a tunnel is connected, or the head of an HTTP response is there. `nil`:
+  /// not yet. So a destination tells who is slow, and whether a failure is the upstream's.
+  @exclusivity(unchecked) public final package(set) var upstreamAnsweredAt: Instant?
   /// Payload bytes so far; kept current by the relay at least once a second.
   @exclusivity(unchecked) public final var traffic = Traffic()
 
@@ -86,13 +89,15 @@ open class Exchange {
   ///
   /// - Throws: what the dial or the upstream ended in, uncommitted where a retry may follow.
   open func forward(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
-    try await tunnel(through: try await dial(destination, over: link))
+    upstreamAnsweredAt = nil
+    return try await tunnel(through: try await dial(destination, over: link))
   }
 
   /// Opens the way for the client and moves bytes both ways until both directions have ended.
   ///
   /// Closes `upstream` on every path.
   public final func tunnel(through upstream: any ByteStream) async throws -> Summary {
+    upstreamAnsweredAt = now
     do {
       try await openTunnel(through: upstream)
     } catch {
@@ -122,6 +127,7 @@ open class Exchange {
     approved = nil
     requestedDestination = nil
     upstreamAddress = nil
+    upstreamAnsweredAt = nil
     traffic = Traffic()
     runtime.deadline = .distantFuture
     depth = -1

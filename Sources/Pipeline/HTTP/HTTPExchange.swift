@@ -13,6 +13,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   public final var forbiddenChallenge: String?
   /// The status that the client was answered with; `nil` before the answer, after which it stays.
   @exclusivity(unchecked) public final private(set) var status: Int?
+  /// The status with which the upstream that was tried last answered, before any element edited it; `nil`: not yet.
+  @exclusivity(unchecked) public final package(set) var upstreamStatus: Int?
   /// Who sees the response body; see ``tapResponseBody(_:)``.
   public final private(set) var tap: (any BodyTap)?
 
@@ -52,6 +54,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     tap = nil
     isDetached = false
     status = nil
+    upstreamStatus = nil
     challenge = HTTPExchange.basicChallenge
     if forbiddenChallenge != nil { forbiddenChallenge = nil }
     if !withheldCredentials.isEmpty { withheldCredentials.removeAll(keepingCapacity: true) }

@@ -16,6 +16,8 @@ extension HTTPConnection {
 
   @inline(__always)
   func relay(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
+    upstreamAnsweredAt = nil
+    upstreamStatus = nil
     if hasTakenBody {
       throw Rejection(
         .upstreamReset, retry: .pointless, detail: "the request's body was sent already, and cannot be again")
@@ -103,9 +105,11 @@ extension HTTPConnection {
           throw Rejection(
             .upstreamReset, retry: hasTakenBody ? .pointless : nil, detail: "the upstream closed without an answer")
         case .switching:
+          noteAnswer()
           try await switchProtocol(upstream)
           return true
         case .final:
+          noteAnswer()
           if try commitRelayed() { continue }
           try await write(preparedAnswer)
           // Nobody wants what is left of the upstream's body.
@@ -124,6 +128,11 @@ extension HTTPConnection {
         try await wait(wants, upstream)
       }
     }
+  }
+
+  private func noteAnswer() {
+    upstreamAnsweredAt = connection.now
+    upstreamStatus = call.head.status
   }
 
   // MARK: Waiting
