@@ -4,7 +4,7 @@ public import Pipeline
 ///
 /// ```swift
 /// @Test(arguments: CacheFact.all) func isACache(_ fact: CacheFact) async throws {
-///   try await fact.check(cache) { try await Task.sleep(for: $0) }
+///   try await fact.check(cache) { clock.advance(by: $0) }
 /// }
 /// ```
 /// Each fact uses groups of its own, so one cache may serve all of them, at once, and also after an earlier run.

@@ -36,6 +36,8 @@ final class SQLiteConnection: @unchecked Sendable {
   let path: String
   private let handle: OpaquePointer
   private var statements: [String: OpaquePointer] = [:]
+  /// The code of the last error.
+  private var failure = SQLITE_OK
   private let busyTimeout: Duration
   /// Which file it was when it was opened.
   private let file: FileIdentity?
@@ -103,6 +105,20 @@ final class SQLiteConnection: @unchecked Sendable {
     }
   }
 
+  /// Runs a statement that needs the file alone for a moment, and for which SQLite does not wait by itself, as it does for
+  /// others: tries again until the busy timeout is over.
+  func runAlone(_ sql: String, each: (SQLiteRow) throws -> Void) throws {
+    let clock = ContinuousClock()
+    let end = clock.now + busyTimeout
+    while true {
+      do {
+        return try run(sql, each: each)
+      } catch  where failure & 0xff == SQLITE_BUSY && clock.now < end {
+        sqlite3_sleep(5)
+      }
+    }
+  }
+
   /// The first column of the first row.
   func integer(_ sql: String, _ values: [SQLiteValue] = []) throws -> Int64? {
     var result: Int64?
@@ -155,7 +171,10 @@ final class SQLiteConnection: @unchecked Sendable {
     if code != SQLITE_OK { throw error(code) }
   }
 
-  private func error(_ code: Int32) -> LedgerError { Self.error(code, handle, path, busyTimeout) }
+  private func error(_ code: Int32) -> LedgerError {
+    failure = code
+    return Self.error(code, handle, path, busyTimeout)
+  }
 
   private static func error(_ code: Int32, _ handle: OpaquePointer?, _ path: String, _ busy: Duration) -> LedgerError {
     let said =

@@ -97,7 +97,7 @@ public final class SQLiteLedger: UsageLedger {
     // Before anything is changed in a file that may be another program's.
     _ = try SQLiteSchema.check(connection)
     var mode = ""
-    try connection.run("PRAGMA journal_mode = WAL") { mode = $0.text(0) }
+    try connection.runAlone("PRAGMA journal_mode = WAL") { mode = $0.text(0) }
     guard mode == "wal" else {
       throw LedgerError.unavailable("\(path): its file system cannot share memory between programs, which WAL needs")
     }

@@ -213,15 +213,11 @@ import Testing
 
   @Test func severalConnectionsAddEverythingOnce() async throws {
     let path = path
-    // Who makes the file holds it for a moment; a writer would try again.
-    let first = SQLiteLedger(path)
-    try first.prune(LedgerRetention(), at: time)
-    first.close()
     try await withThrowingTaskGroup { group in
       for writer in 1...4 as ClosedRange<UInt64> {
         group.addTask {
           try await onThread {
-            // Opening one file at the same time, and a reader in between.
+            // Making and opening one file at the same time, and a reader in between.
             let ledger = SQLiteLedger(path, busyTimeout: .seconds(60))
             for sequence in 1...20 as ClosedRange<UInt64> {
               try ledger.add(batch(sequence, ["anna", "user\(writer)"], writer: writer))

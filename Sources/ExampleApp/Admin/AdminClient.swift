@@ -53,13 +53,22 @@ struct AdminClient {
 
   static func value<Value: AdminAnswer>(_ type: Value.Type, of answer: Answer) throws -> Value {
     guard answer.status == 200 else {
-      let told = (try? JSONValue(parsing: answer.body))?.object?["error"]?.string
-      throw AdminError(told ?? "the server answered with status \(answer.status)", status: answer.status)
+      throw AdminError(
+        Self.sentence(in: answer) ?? "the server answered with status \(answer.status)", status: answer.status)
     }
     do {
       return try type.init(JSONMembers(JSONValue(parsing: answer.body)))
     } catch {
       throw AdminError("the server's answer is not understood; is it of another version? (\(error))")
+    }
+  }
+
+  /// What the server says; `nil` where its answer is not ours, and the status has to do.
+  private static func sentence(in answer: Answer) -> String? {
+    do {
+      return try JSONValue(parsing: answer.body).object?["error"]?.string
+    } catch {
+      return nil
     }
   }
 

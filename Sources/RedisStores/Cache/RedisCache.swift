@@ -14,20 +14,17 @@ internal import Synchronization
 /// any other policy it forgets counters to make room). Errors and logs hold no key and no value.
 public final class RedisCache: Cache {
   private struct State {
-    var breaker: CircuitBreaker
     var counts = RedisCacheCounts()
     /// The group of the last operation that failed: probes go where it lies.
     var failedGroup = ""
-    var services: (any BackgroundServices)?
-    /// Tells the background task that the breaker has opened.
-    var opened: AsyncStream<Void>.Continuation?
     var isClosed = false
   }
 
   public let client: RedisClient
   public let options: RedisCacheOptions
   private let call: CacheCall
-  private let state: Mutex<State>
+  private let watch: RedisTroubleWatch
+  private let state = Mutex(State())
   private let shared = SharedRun()
 
   /// - Parameters:
@@ -37,13 +34,17 @@ public final class RedisCache: Cache {
     self.client = client
     self.options = options
     call = CacheCall(prefix: options.prefix)
-    state = Mutex(State(breaker: CircuitBreaker(threshold: options.breakAfter, pause: options.breakFor)))
+    watch = RedisTroubleWatch("cache \(options.prefix)", threshold: options.breakAfter, pause: options.breakFor)
   }
 
-  public var counts: RedisCacheCounts { state.withLock { $0.counts } }
+  public var counts: RedisCacheCounts {
+    var counts = state.withLock { $0.counts }
+    (counts.opened, counts.closed) = watch.changes
+    return counts
+  }
 
   /// Whether Redis is asked at present.
-  public var isConnected: Bool { state.withLock { $0.breaker.isClosed } }
+  public var isConnected: Bool { watch.mayAsk }
 
   // MARK: The cache
 
@@ -94,11 +95,8 @@ public final class RedisCache: Cache {
   }
 
   public func close() async {
-    let opened = state.withLock { state in
-      state.isClosed = true
-      return state.opened
-    }
-    opened?.finish()
+    state.withLock { $0.isClosed = true }
+    watch.close()
   }
 
   private func counter(_ reply: RESPValue) throws(CacheError) -> RESPValue {
@@ -129,7 +127,7 @@ public final class RedisCache: Cache {
     do {
       let reply = try await Self.within(options.timeout, exchange, operation)
       if case .error(let error) = reply { throw RedisError.server(error) }
-      note(state.withLock { $0.breaker.succeeded() })
+      watch.succeeded()
       return reply
     } catch let error as RedisError {
       if case .cancelled = error { throw CancellationError() }
@@ -139,9 +137,10 @@ public final class RedisCache: Cache {
   }
 
   private func begin() throws(CacheError) {
+    let isAsked = watch.mayAsk
     let mayPass = try state.withLock { state throws(CacheError) in
       if state.isClosed { throw .closed }
-      guard state.breaker.isClosed else {
+      guard isAsked else {
         state.counts.spared += 1
         return false
       }
@@ -193,35 +192,13 @@ public final class RedisCache: Cache {
 
   private func failed(_ error: RedisError, _ group: String, _ exchange: Exchange?) {
     let isTrouble = isTrouble(error)
-    let (change, opened) = state.withLock { state -> (CircuitBreaker.Change?, AsyncStream<Void>.Continuation?) in
+    state.withLock { state in
       state.counts.failed += 1
-      guard isTrouble else { return (nil, nil) }
-      state.failedGroup = group
-      // Without a clock nobody has run it yet, and then nobody waits either.
-      guard let now = exchange?.now ?? state.services?.now else { return (nil, nil) }
-      return (state.breaker.failed(now: now), state.opened)
+      if isTrouble { state.failedGroup = group }
     }
-    guard let change else { return }
-    note(change, error)
-    opened?.yield()
-  }
-
-  /// One line and one count for each change.
-  private func note(_ change: CircuitBreaker.Change?, _ error: RedisError? = nil) {
-    guard let change else { return }
-    let services = state.withLock { state in
-      switch change {
-      case .opened: state.counts.opened += 1
-      case .closed: state.counts.closed += 1
-      }
-      return state.services
-    }
-    switch change {
-    case .opened(let failures):
-      let why = error.map { "\(Self.cacheError($0))" } ?? "unknown"
-      services?.log(.warning, "cache \(options.prefix): Redis failed \(failures) times in a row: \(why)")
-    case .closed: services?.log(.notice, "cache \(options.prefix): Redis is back")
-    }
+    // Without a clock nobody has run it yet, and then nobody waits either.
+    guard isTrouble, let now = exchange?.now ?? watch.now else { return }
+    watch.failed("\(Self.cacheError(error))", now: now)
   }
 
   // MARK: Behind the calls
@@ -231,20 +208,9 @@ public final class RedisCache: Cache {
   /// - Throws: `CancellationError`. Returns when the cache or its client is closed.
   public func run(_ services: any BackgroundServices) async throws {
     try await shared.run {
-      let (opened, open) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-      let isClosed = state.withLock { state in
-        state.services = services
-        state.opened = open
-        if !state.breaker.isClosed { open.yield() }
-        return state.isClosed
-      }
-      defer {
-        state.withLock { state in
-          state.services = nil
-          state.opened = nil
-        }
-      }
-      if isClosed { return }
+      let opened = watch.begin(services)
+      defer { watch.end() }
+      if state.withLock({ $0.isClosed }) { return }
       let client = client
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await client.run(services) }
@@ -258,23 +224,13 @@ public final class RedisCache: Cache {
   }
 
   private func probe(_ opened: AsyncStream<Void>, _ services: any BackgroundServices) async throws {
-    for await _ in opened {
-      while let due = state.withLock({ $0.breaker.probeAt }) {
-        try await services.sleep(for: max(.zero, due - services.now))
-        guard state.withLock({ $0.breaker.mayProbe(now: services.now) }) else { continue }
-        let request = call.probe(state.withLock { $0.failedGroup })
-        do {
-          var reply = try await client.reply(to: request.command, on: nil)
-          if case .error(let error) = reply, error.code == "NOSCRIPT" {
-            reply = try await client.reply(to: request.withSource, on: nil)
-          }
-          if case .error(let error) = reply { throw RedisError.server(error) }
-          note(state.withLock { $0.breaker.succeeded() })
-        } catch let error as RedisError {
-          _ = state.withLock { $0.breaker.failed(now: services.now) }
-          if case .cancelled = error { throw CancellationError() }
-        }
+    try await watch.probe(opened, services) {
+      let request = self.call.probe(self.state.withLock { $0.failedGroup })
+      var reply = try await self.client.reply(to: request.command, on: nil)
+      if case .error(let error) = reply, error.code == "NOSCRIPT" {
+        reply = try await self.client.reply(to: request.withSource, on: nil)
       }
+      if case .error(let error) = reply { throw RedisError.server(error) }
     }
   }
 }

@@ -21,11 +21,7 @@ internal import Synchronization
 /// is closed, when a number is out of range, or when the exchange's own wait ends.
 public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   private struct State {
-    var breaker: CircuitBreaker
     var counts = RedisLimitCounts()
-    var services: (any BackgroundServices)?
-    /// Tells the background task that the breaker has opened.
-    var opened: AsyncStream<Void>.Continuation?
     var isClosed = false
   }
 
@@ -39,7 +35,8 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   private let call: LimitCall
   private let local: MemoryLimitStore<Algorithm>?
   private let leases: LeaseTable?
-  private let state: Mutex<State>
+  private let watch: RedisTroubleWatch
+  private let state = Mutex(State())
 
   /// - Parameters:
   ///   - client: may serve several stores; each of them runs it.
@@ -62,7 +59,9 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
       local = nil
     }
     leases = options.localTier.map { LeaseTable(batch: $0.batch, holdFor: $0.holdFor, maxKeys: $0.maxKeys) }
-    state = Mutex(State(breaker: CircuitBreaker(threshold: options.breakAfter, pause: options.breakFor)))
+    watch = RedisTroubleWatch(
+      "limit \(name)", threshold: options.breakAfter, pause: options.breakFor,
+      meanwhile: "; until it is back: \(options.whenInTrouble)")
   }
 
   /// What is out of range, one sentence each; to be asked before it serves.
@@ -83,10 +82,14 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
 
   public var keySeed: KeySeed { options.keySeed }
 
-  public var counts: RedisLimitCounts { state.withLock { $0.counts } }
+  public var counts: RedisLimitCounts {
+    var counts = state.withLock { $0.counts }
+    (counts.opened, counts.closed) = watch.changes
+    return counts
+  }
 
   /// Whether Redis is asked at present.
-  public var isConnected: Bool { state.withLock { $0.breaker.isClosed } }
+  public var isConnected: Bool { watch.mayAsk }
 
   // MARK: The store
 
@@ -122,11 +125,8 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   }
 
   public func close() async {
-    let opened = state.withLock { state in
-      state.isClosed = true
-      return state.opened
-    }
-    opened?.finish()
+    state.withLock { $0.isClosed = true }
+    watch.close()
     await handBack(everything: true, now: .distantFuture)
     local?.close()
   }
@@ -180,19 +180,16 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
 
   /// `nil`: there is no answer, and the policy decides.
   private func ask(_ command: RedisCommand, _ exchange: Exchange?, now: () -> Instant) async throws -> LimitAnswer? {
-    let mayPass = state.withLock { state in
-      guard state.breaker.isClosed else { return false }
-      state.counts.asked += 1
-      return true
-    }
-    guard mayPass else { return nil }
+    guard watch.mayAsk else { return nil }
+    state.withLock { $0.counts.asked += 1 }
     do {
       let answer = try await answer(to: command, exchange)
-      note(state.withLock { $0.breaker.succeeded() })
+      watch.succeeded()
       return answer
     } catch let error as RedisError {
       if case .cancelled = error { throw CancellationError() }
-      failed(error, now: now())
+      state.withLock { $0.counts.failed += 1 }
+      watch.failed("\(error)", now: now())
       return nil
     }
   }
@@ -208,36 +205,6 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
       throw RedisError.unexpectedReply(command: "the limit's script", reply.kind)
     }
     return answer
-  }
-
-  private func failed(_ error: RedisError, now: Instant) {
-    let (change, opened) = state.withLock { state in
-      state.counts.failed += 1
-      return (state.breaker.failed(now: now), state.opened)
-    }
-    guard let change else { return }
-    note(change, error)
-    opened?.yield()
-  }
-
-  /// One line and one count for each change.
-  private func note(_ change: CircuitBreaker.Change?, _ error: RedisError? = nil) {
-    guard let change else { return }
-    let services = state.withLock { state in
-      switch change {
-      case .opened: state.counts.opened += 1
-      case .closed: state.counts.closed += 1
-      }
-      return state.services
-    }
-    switch change {
-    case .opened(let failures):
-      let why = error.map { "\($0)" } ?? "unknown"
-      services?.log(
-        .warning,
-        "limit \(name): Redis failed \(failures) times in a row (\(why)); until it is back: \(options.whenInTrouble)")
-    case .closed: services?.log(.notice, "limit \(name): Redis is back")
-    }
   }
 
   private func byPolicy(
@@ -262,14 +229,9 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
   /// Keeps the connections, sends probes while Redis is in trouble, hands leases back when they expire and all of them
   /// when it stops. Ends with `CancellationError`, or when the store or its client is closed.
   public func run(_ services: any BackgroundServices) async throws {
-    let (opened, open) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-    let isClosed = state.withLock { state in
-      state.services = services
-      state.opened = open
-      if state.breaker.probeAt != nil { open.yield() }
-      return state.isClosed
-    }
-    if isClosed { return }
+    let opened = watch.begin(services)
+    defer { watch.end() }
+    if state.withLock({ $0.isClosed }) { return }
     // Not a child: the connections outlive the cancellation until the leases are handed back.
     let client = client
     let connections = Task { try await client.run(services) }
@@ -289,27 +251,13 @@ public final class RedisLimitStore<Algorithm: LimitAlgorithm>: LimitStore {
     await Task { await handBack(everything: true, now: services.now) }.value
     connections.cancel()
     _ = await connections.result
-    state.withLock { state in
-      state.services = nil
-      state.opened = nil
-    }
     try result.get()
   }
 
   private func probe(_ opened: AsyncStream<Void>, _ services: any BackgroundServices) async throws {
-    for await _ in opened {
-      while let due = state.withLock({ $0.breaker.probeAt }) {
-        try await services.sleep(for: max(.zero, due - services.now))
-        guard state.withLock({ $0.breaker.mayProbe(now: services.now) }) else { continue }
-        do {
-          // A look at a key that nobody uses: it needs everything that a take needs.
-          _ = try await answer(to: call.command(.peek, .named("probe"), cost: 1, want: 1, nil, rate), nil)
-          note(state.withLock { $0.breaker.succeeded() })
-        } catch let error as RedisError {
-          _ = state.withLock { $0.breaker.failed(now: services.now) }
-          if case .cancelled = error { throw CancellationError() }
-        }
-      }
+    try await watch.probe(opened, services) {
+      // A look at a key that nobody uses: it needs everything that a take needs.
+      _ = try await self.answer(to: self.call.command(.peek, .named("probe"), cost: 1, want: 1, nil, self.rate), nil)
     }
     try Task.checkCancellation()
     throw LimitStoreError.closed
