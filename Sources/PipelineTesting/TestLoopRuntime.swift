@@ -63,6 +63,11 @@ final class TestLoopRuntime: LoopRuntime {
     }
   }
 
+  override func dial(_ destination: ApprovedDestination, by way: Way, timeout: Duration) async throws -> Dialled {
+    let stream = try await connect(to: destination, timeout: timeout)
+    return Dialled(stream, at: stream.remoteAddress)
+  }
+
   private func park(until instant: Instant, hearsBell: Bool = false, _ begin: (WakeHandle) -> Bool) async throws {
     if parked.isCancelled { throw CancellationError() }
     if deadline <= now { throw DeadlineExceeded(deadline: deadline) }

@@ -82,6 +82,18 @@ public final class TestRuntime: ConnectionRuntime {
     }
   }
 
+  /// The ways by which was dialled, as they describe themselves, where it was no plain dial. What a proxy on the way would say
+  /// is not played: the network says at once what the destination does.
+  public private(set) var ways: [String] = []
+
+  public override func dial(
+    _ destination: ApprovedDestination, by way: Way, timeout: Duration
+  ) async throws -> Dialled {
+    ways.append(way.description)
+    let stream = try await connect(to: destination, timeout: timeout)
+    return Dialled(stream, at: stream.remoteAddress)
+  }
+
   /// The versions of the PROXY protocol with which upstreams were told of the client, in order; nothing is written.
   public private(set) var introductions: [ProxyProtocolVersion] = []
 

@@ -23,6 +23,15 @@ public struct DestinationRules<Needs: Need>: TransparentElement {
 
   private let policy: @Sendable (Needs.Value, ListenerInfo) -> AddressPolicy
   private let shown: [Parameter]
+  private var leavesNames = false
+
+  /// Names are not resolved here but approved as names, for a way out whose last proxy resolves them: rules that name a block
+  /// are passed over for them, and nobody here sees their addresses. A destination that resolves itself refuses such a name
+  /// (`internalError`).
+  public consuming func leavingNamesToFarProxy() -> Self {
+    leavesNames = true
+    return self
+  }
 
   public func through(_ exchange: Exchange, _ needed: Needs.Value, next: Next) async throws -> Summary {
     let before = exchange.approved
@@ -30,7 +39,12 @@ public struct DestinationRules<Needs: Need>: TransparentElement {
     if let before {
       // A Unix socket was written down by the operator; no client can name one.
       guard let endpoint = before.endpoint else { return try await next() }
-      exchange.approved = try policy(needed, exchange.listener).approve(endpoint, resolved: before.ipAddresses)
+      let policy = policy(needed, exchange.listener)
+      exchange.approved =
+        try before.isName
+        ? policy.approve(unresolved: endpoint) : policy.approve(endpoint, resolved: before.ipAddresses)
+    } else if leavesNames {
+      exchange.approved = try policy(needed, exchange.listener).approve(unresolved: try await exchange.destination())
     } else {
       let endpoint = try await exchange.destination()
       let resolved = try await exchange.resolve(endpoint.host)
@@ -43,7 +57,9 @@ public struct DestinationRules<Needs: Need>: TransparentElement {
 
   public static var label: String { "destination-rules" }
   public var uses: Uses { .destination }
-  public var parameters: [Parameter] { shown }
+  public var parameters: [Parameter] {
+    leavesNames ? shown + [Parameter("names", "left to the far proxy")] : shown
+  }
 
   public func validate(into problems: inout Problems) {
     if problems.transport == "tcp" {

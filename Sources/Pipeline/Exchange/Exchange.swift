@@ -210,12 +210,12 @@ extension Exchange {
     return stream
   }
 
-  /// As `dial(_:)`; then the upstream is told who the client is, where the link says so. Such a connection must serve no other
-  /// client.
+  /// As `dial(_:)`, by the way of the link; then the upstream is told who the client is, where the link says so. Such a
+  /// connection must serve no other client.
   public final func dial(
     _ destination: ApprovedDestination, over link: UpstreamLink
   ) async throws -> any ByteStream {
-    let stream = try await dial(destination)
+    let stream = if link.way.isPlain { try await dial(destination) } else { try await dialByWay(destination, link) }
     guard let version = link.proxyProtocol else { return stream }
     do {
       try await runtime.introduce(self, to: stream, as: version)
@@ -224,6 +224,16 @@ extension Exchange {
       throw error
     }
     return stream
+  }
+
+  private final func dialByWay(
+    _ destination: ApprovedDestination, _ link: UpstreamLink
+  ) async throws -> any ByteStream {
+    upstreamAddress = destination.addresses.first
+    let dialled = try await runtime.dial(destination, by: link.way, timeout: listener.options.connectTimeout)
+    // The address is the key of the pools: a proxy's stands for one destination only where the link has only one.
+    upstreamAddress = destination.isName && link.isChosenByClient ? nil : dialled.address
+    return dialled.stream
   }
 }
 

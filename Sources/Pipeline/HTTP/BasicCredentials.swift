@@ -46,3 +46,21 @@ func base64Decoded(_ text: borrowing Span<UInt8>) -> [UInt8]? {
   // One sextet alone is no byte.
   return count == 6 ? nil : out
 }
+
+/// Base64 by RFC 4648, 4, with padding.
+package func base64Encoded(_ bytes: borrowing Span<UInt8>) -> [UInt8] {
+  let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+  var out: [UInt8] = []
+  out.reserveCapacity((bytes.count + 2) / 3 * 4)
+  alphabet.withUTF8Buffer { alphabet in
+    for start in stride(from: 0, to: bytes.count, by: 3) {
+      let count = min(3, bytes.count - start)
+      var group: UInt32 = 0
+      for offset in 0..<3 { group = group << 8 | (offset < count ? UInt32(bytes[start + offset]) : 0) }
+      for place in 0..<4 {
+        out.append(place <= count ? alphabet[Int(group >> UInt32(18 - 6 * place) & 63)] : UInt8(ascii: "="))
+      }
+    }
+  }
+  return out
+}

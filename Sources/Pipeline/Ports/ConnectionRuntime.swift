@@ -59,6 +59,23 @@ open class ConnectionRuntime {
     abstract()
   }
 
+  /// Connects by `way`: from its addresses, through its proxies. All of it, the handshakes with the proxies included, takes no
+  /// longer than `timeout`.
+  ///
+  /// - Throws: as ``connect(to:timeout:)``; and for what a proxy answers `forbidden`, `nameNotFound`, `overloaded`,
+  ///   `upstreamReset`, `upstreamProtocol` (it refuses our login, too). Its `detail` names the proxy.
+  open func dial(_ destination: ApprovedDestination, by way: Way, timeout: Duration) async throws -> Dialled {
+    abstract()
+  }
+
+  /// As ``dial(_:by:timeout:)``, for callers who need no more than the stream.
+  public final func connect(
+    to destination: ApprovedDestination, by way: Way, timeout: Duration
+  ) async throws -> any ByteStream {
+    if way.isPlain { return try await connect(to: destination, timeout: timeout) }
+    return try await dial(destination, by: way, timeout: timeout).stream
+  }
+
   /// Tells `upstream`, which was just dialled, who the client of `exchange` is (PROXY protocol).
   ///
   /// - Throws: `Rejection(.upstreamReset)`, safe to retry: nothing of the exchange was sent.

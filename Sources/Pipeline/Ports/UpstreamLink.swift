@@ -15,11 +15,16 @@ public final class UpstreamLink: Sendable {
   public let isProxy: Bool
   /// Whether clients choose the place themselves (a forward proxy). It is a stranger then, and is told nothing of them.
   public let isChosenByClient: Bool
+  /// How its connections leave.
+  public let way: Way
+  /// What is said as `proxy-authorization` where the upstream is a proxy itself; `nil`: nothing of ours.
+  public let proxyAuthorization: Secret<[UInt8]>?
 
   public init(
     proxyProtocol: ProxyProtocolVersion? = nil, maxIdle: Int = 1024, idleTimeout: Duration = .seconds(30),
     url: String = "",
-    isProxy: Bool = false, isChosenByClient: Bool = false
+    isProxy: Bool = false, isChosenByClient: Bool = false, way: Way = .direct,
+    proxyAuthorization: Secret<[UInt8]>? = nil
   ) {
     self.proxyProtocol = proxyProtocol
     self.maxIdle = maxIdle
@@ -27,5 +32,7 @@ public final class UpstreamLink: Sendable {
     self.url = url
     self.isProxy = isProxy
     self.isChosenByClient = isChosenByClient
+    self.way = way
+    self.proxyAuthorization = proxyAuthorization
   }
 }

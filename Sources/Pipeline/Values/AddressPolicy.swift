@@ -36,6 +36,16 @@ public struct AddressPolicy: Sendable, Hashable {
     func matches(_ endpoint: Endpoint, at address: IPAddress) -> Bool {
       if let ports, !ports.contains(endpoint.port) { return false }
       if let block, !block.contains(address) { return false }
+      return matchesHost(of: endpoint)
+    }
+
+    /// Whether it matches as far as names and ports go.
+    func matches(_ endpoint: Endpoint) -> Bool {
+      if let ports, !ports.contains(endpoint.port) { return false }
+      return matchesHost(of: endpoint)
+    }
+
+    private func matchesHost(of endpoint: Endpoint) -> Bool {
       guard let host else { return true }
       switch endpoint.host {
       case .ip(let literal): return host == literal.description
@@ -117,14 +127,48 @@ public struct AddressPolicy: Sendable, Hashable {
     }
     return ApprovedDestination(endpoint: endpoint, addresses: approved)
   }
+
+  /// Approves a name that a far proxy will resolve (``Way/resolvesNames``): nobody here knows its addresses, so only what rules
+  /// say of names and ports decides. Rules that name a block are passed over. An address is judged as ever.
+  ///
+  /// What a far proxy could read as an address is no name: a last label that is a number (`127.1`, `0x7f000001`). `localhost`,
+  /// which would be the proxy's own machine, is approved only where everything is (`otherwise: .allow`).
+  ///
+  /// - Throws: `Rejection(.forbidden)`.
+  public func approve(unresolved endpoint: Endpoint) throws -> ApprovedDestination {
+    let name: DomainName
+    switch endpoint.host {
+    case .ip(let address): return try approve(endpoint, resolved: [address])
+    case .name(let named): name = named
+    }
+    func forbidden(_ why: String) -> Rejection { Rejection(.forbidden, detail: "destination \(endpoint): \(why)") }
+    guard endpoint.port != 0 else { throw forbidden("port 0 cannot be dialled; allowed are 1...65535") }
+    if name.endsInNumber { throw forbidden("the name ends in a number, which a far proxy may read as an address") }
+    for rule in rules where rule.block == nil && rule.matches(endpoint) {
+      switch rule.action {
+      case .deny: throw forbidden("the rule \"\(rule)\" denies it")
+      case .allow: return ApprovedDestination(endpoint: endpoint, addresses: [])
+      }
+    }
+    switch otherwise {
+    case .allow: break
+    case .deny: throw forbidden("no rule allows the name")
+    case .publicOnly:
+      if name.isWithin("localhost") { throw forbidden("localhost would be the machine of the far proxy") }
+    }
+    return ApprovedDestination(endpoint: endpoint, addresses: [])
+  }
 }
 
-/// A destination whose addresses a policy has checked. Only this can be dialled, and only an ``AddressPolicy`` makes one.
+/// A destination that a policy has checked. Only this can be dialled, and only an ``AddressPolicy`` makes one.
 public struct ApprovedDestination: Sendable, Hashable {
   /// What was asked for; `nil` for a Unix socket.
   public let endpoint: Endpoint?
-  /// The addresses that may be dialled; never empty.
+  /// The addresses that may be dialled. Empty for a name that a far proxy is to resolve (``isName``).
   public let addresses: [SocketAddress]
+
+  /// Whether it was approved as a name, without an address: only a ``Way`` whose last proxy resolves names leads there.
+  public var isName: Bool { addresses.isEmpty }
 
   init(endpoint: Endpoint?, addresses: [SocketAddress]) {
     self.endpoint = endpoint

@@ -37,6 +37,17 @@ public struct DomainName: Hashable, Sendable, CustomStringConvertible {
 
   /// Whether the name is `suffix` or ends in `.suffix` (`suffix` in lower case).
   public func isWithin(_ suffix: String) -> Bool { text == suffix || text.hasSuffix("." + suffix) }
+
+  /// Whether the last label is a number, decimal or hexadecimal: what `inet_aton` and the URL standard take for an IPv4 address.
+  package var endsInNumber: Bool {
+    guard let last = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).last else {
+      return false
+    }
+    func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+    if last.allSatisfy(isDigit) { return true }
+    return last.starts(with: "0x".utf8)
+      && last.dropFirst(2).allSatisfy { isDigit($0) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0) }
+  }
 }
 
 /// A host as an address or as a name that is still to be resolved.

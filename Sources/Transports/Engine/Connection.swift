@@ -344,6 +344,10 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     try await Dialer(self, engine.dialing, timeout: timeout).dial(destination.addresses)
   }
 
+  override func dial(_ destination: ApprovedDestination, by way: Way, timeout: Duration) async throws -> Dialled {
+    try await WayDialer(self, engine.dialing, way).dial(destination, timeout: timeout)
+  }
+
   override func introduce(
     _ exchange: Exchange, to upstream: any ByteStream, as version: ProxyProtocolVersion
   ) async throws {

@@ -19,16 +19,24 @@ struct Dialer<Parked: ParkedTask> {
   private let connection: Parked
   private let options: DialOptions
   private let timeout: Duration
+  private let sources: [IPAddress]
 
-  init(_ connection: Parked, _ options: DialOptions, timeout: Duration) {
+  /// - Parameter sources: the addresses to connect from, by family; for families without one, the options' holds.
+  init(_ connection: Parked, _ options: DialOptions, from sources: [IPAddress] = [], timeout: Duration) {
     self.connection = connection
     self.options = options
+    self.sources = sources
     self.timeout = timeout
   }
 
   /// Throws a `Rejection` of a connect kind, or what ends a wait (deadline, client gone, cut). Every socket but the
   /// returned one is closed on every path.
   func dial(_ addresses: [SocketAddress]) async throws -> Socket {
+    guard !addresses.isEmpty else {
+      throw Rejection(
+        .internalError,
+        detail: "a destination without an address: it was approved as a name, for a far proxy that resolves names")
+    }
     if addresses.count == 1 { return try await dialOne(addresses[0]) }
     return try await race(addresses)
   }
@@ -122,14 +130,14 @@ struct Dialer<Parked: ParkedTask> {
       throw Rejection(.overloaded, detail: "no socket for the upstream", cause: SystemError("socket", code))
     }
     if address.isIP { setSocketOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
-    if let source = options.sourceAddress, address.isIP, SocketAddress.ip(source, port: 0).family == address.family {
+    if let source = source(for: address) {
       // The port is chosen by connect, which knows the destination, so that ports are not used up early.
       setSocketOption(fd, Int32(IPPROTO_IP), Int32(IP_BIND_ADDRESS_NO_PORT), 1)
       let bound = SocketAddress.ip(source, port: 0).withSockaddr { bind(fd, $0, $1) }
       if bound != 0 {
         let code = errno
         close(fd)
-        return .failure(.other(code))
+        return .failure(.source(source, code))
       }
     }
     let code = address.withSockaddr { Glibc.connect(fd, $0, $1) == 0 ? 0 : errno }
@@ -146,6 +154,13 @@ struct Dialer<Parked: ParkedTask> {
     }
     socket.waker = connection
     return .success(socket)
+  }
+
+  private func source(for address: SocketAddress) -> IPAddress? {
+    guard case .ip(let ip, _) = address else { return nil }
+    for source in sources where source.isIPv6 == ip.isIPv6 { return source }
+    guard let usual = options.sourceAddress, usual.isIPv6 == ip.isIPv6 else { return nil }
+    return usual
   }
 
   private static func failure(_ code: Int32) -> ConnectFailure {
@@ -167,6 +182,9 @@ struct Dialer<Parked: ParkedTask> {
     case .hostUnreachable: return Rejection(.hostUnreachable, detail: list, cause: failure)
     case .networkUnreachable: return Rejection(.networkUnreachable, detail: list, cause: failure)
     case .timedOut: return Rejection(.connectTimeout, detail: "\(list) within \(timeout)", cause: failure)
+    case .source(let source, let code):
+      let cause = SystemError("bind", code)
+      return Rejection(.networkUnreachable, source: .proxy, detail: "\(list) from \(source): \(cause)", cause: cause)
     case .other(let code):
       let cause = SystemError("connect", code)
       return Rejection(.hostUnreachable, detail: "\(list): \(cause)", cause: cause)

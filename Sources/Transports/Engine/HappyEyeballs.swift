@@ -6,6 +6,8 @@ enum ConnectFailure: Error, Hashable {
   case hostUnreachable
   case timedOut
   case networkUnreachable
+  /// The address to connect from cannot be used: it is not this machine's, say. An errno value of `bind`.
+  case source(IPAddress, Int32)
   /// Another errno value of `connect` or `socket`.
   case other(Int32)
 
@@ -17,7 +19,7 @@ enum ConnectFailure: Error, Hashable {
     case .refused: 4
     case .hostUnreachable: 3
     case .timedOut: 2
-    case .other: 1
+    case .other, .source: 1
     case .networkUnreachable: 0
     }
   }

@@ -250,6 +250,10 @@ final class LoopTask: LoopRuntime, ParkedTask, LoopBell, LoopMessage, TimerTarge
     try await Dialer(self, engine.dialing, timeout: timeout).dial(destination.addresses)
   }
 
+  override func dial(_ destination: ApprovedDestination, by way: Way, timeout: Duration) async throws -> Dialled {
+    try await WayDialer(self, engine.dialing, way).dial(destination, timeout: timeout)
+  }
+
   override func offload<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws -> Result {
     try await awaitOffloaded(work, on: engine.offloadPool)
   }

@@ -21,7 +21,12 @@ extension HTTPConnection {
     share.lines.removeAll(keepingCapacity: true)
     forwarder.appendToRequest(
       &share.lines, request, seen: seen, toStranger: link.isChosenByClient, toProxy: link.isProxy,
-      hasPrincipal: principal != nil)
+      hasPrincipal: principal != nil || link.proxyAuthorization != nil)
+    if let authorization = link.proxyAuthorization {
+      share.lines.append("proxy-authorization: ")
+      share.lines.append(contentsOf: authorization.reveal())
+      share.lines.append("\r\n")
+    }
     if !withheldCredentials.isEmpty { withholdCredentials(&seen) }
     // HTTP/1.0 clients may say no host, which HTTP/1.1 needs.
     let host = framing.hasHost ? [] : Array((destination.endpoint?.description ?? "localhost").utf8)

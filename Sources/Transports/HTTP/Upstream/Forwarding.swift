@@ -110,6 +110,13 @@ extension HTTPConnection {
           return true
         case .final:
           noteAnswer()
+          if link.isProxy, call.head.status == 407 {
+            // Our own configuration is to blame; the client would take it for a question for its credentials.
+            throw Rejection(
+              .upstreamProtocol, source: .proxy, retry: .pointless,
+              detail:
+                "\(upstreamAddress?.description ?? ""): the far proxy refused our user name and password (status 407)")
+          }
           if try commitRelayed() { continue }
           try await write(preparedAnswer)
           // Nobody wants what is left of the upstream's body.

@@ -47,13 +47,15 @@ final class UpstreamPool: TimerTarget {
   /// Connections that wait, over all links.
   var count: Int { shelves.values.reduce(0) { $0 + $1.idle.count } }
 
-  /// The youngest connection to one of `addresses` that is alive.
+  /// The youngest connection to one of `addresses` that is alive. No address stands for a name that a far proxy resolves:
+  /// where the link leads to one place only, every connection of it leads there.
   func take(_ link: UpstreamLink, _ addresses: [SocketAddress]) -> Shelf.Idle? {
+    if addresses.isEmpty, link.isChosenByClient { return nil }
     guard let shelf = standingShelf(for: link) else { return nil }
     var index = shelf.idle.count
     while index > 0 {
       index -= 1
-      guard addresses.contains(shelf.idle[index].address) else { continue }
+      guard addresses.isEmpty || addresses.contains(shelf.idle[index].address) else { continue }
       let found = shelf.idle.remove(at: index)
       found.stream.waker = nil
       // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
