@@ -49,15 +49,22 @@ public struct TokenBucket<Key: BucketKey>: TransparentElement {
       rate, algorithm: .tokenBucket, options: LimitStoreOptions(maxKeys: maxKeys, whenFull: whenFull))
   }
 
+  @inlinable public var isImmediate: Bool { !Key.mayWait }
+
   @specialized(where Key == ClientAddressKey)
   @specialized(where Key == IdentityKey)
   @specialized(where Key == GlobalKey)
-  public func through(_ exchange: Key.Carrier, _ needed: Key.Needs.Value, next: Next) async throws -> Summary {
+  public func before(_ exchange: Key.Carrier, _ needed: Key.Needs.Value) throws {
     if let plain = reader.plainKey(of: exchange, needed) {
       if let key = plain { try take(key, nil, exchange) }
-    } else if let (key, own) = try await reader.read(exchange, needed) {
+    } else if let (key, own) = reader.readNow(exchange, needed) {
       try take(key, own, exchange)
     }
+  }
+
+  public func through(_ exchange: Key.Carrier, _ needed: Key.Needs.Value, next: Next) async throws -> Summary {
+    guard Key.mayWait else { return try await surround(exchange, needed, next: next) }
+    if let (key, own) = try await reader.read(exchange, needed) { try take(key, own, exchange) }
     return try await next()
   }
 

@@ -16,9 +16,7 @@ internal import Synchronization
 /// A line holds no secret: no password, no header but `host`, no query, no payload. What a client chose (user name, host, path of a socket) is
 /// escaped, so that it can neither end the line nor forge a field. Once warm a line costs no allocation; a refused
 /// exchange's error is the only thing that may build text.
-public struct AccessLog: Middleware, ArrivalObserver {
-  @inlinable public static var throwsLate: Bool { false }
-
+public struct AccessLog: ImmediateMiddleware, ArrivalObserver {
   /// How a line looks.
   public struct Format: Hashable, Sendable {
     let style: LogLine.Style
@@ -30,6 +28,7 @@ public struct AccessLog: Middleware, ArrivalObserver {
   }
 
   private let format: Format
+  private let isJSON: Bool
   private let sink: any LogSink
   private let clock: WallClock
   private let lines: LineBuffers
@@ -40,21 +39,22 @@ public struct AccessLog: Middleware, ArrivalObserver {
   ///   - clock: for the time stamp.
   public init(_ format: Format = .text, to sink: any LogSink, clock: WallClock = .system) {
     self.format = format
+    isJSON = format == .json
     self.sink = sink
     self.clock = clock
     lines = LineBuffers()
   }
 
-  public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
-    do {
-      let summary = try await next()
-      write(exchange, traffic: exchange.finalTraffic(summary), endedBy: summary.endedBy, nil)
-      return summary
-    } catch {
-      let rejection = Rejection(error)
-      write(exchange, traffic: exchange.traffic, endedBy: Party(rejection.source), rejection)
-      throw error
-    }
+  public func before(_ exchange: Exchange) {}
+
+  public func after(_ exchange: Exchange, _ held: Void, _ summary: Summary) {
+    write(exchange, traffic: exchange.finalTraffic(summary), endedBy: summary.endedBy, nil)
+  }
+
+  public func failed(_ exchange: Exchange, _ held: Void, _ error: any Error) -> any Error {
+    let rejection = Rejection(error)
+    write(exchange, traffic: exchange.traffic, endedBy: Party(rejection.source), rejection)
+    return error
   }
 
   public func noteRefusal(of exchange: Exchange, isRead: Bool, _ rejection: Rejection) {
@@ -67,7 +67,7 @@ public struct AccessLog: Middleware, ArrivalObserver {
     _ exchange: Exchange, traffic: Traffic, endedBy: Party, _ rejection: Rejection?, isRead: Bool = true
   ) {
     let time = clock.now
-    lines.withLine(for: exchange.shard, format.style) { line in
+    lines.withLine(for: exchange.shard, format.style, isJSON: isJSON) { line in
       line.begin(time)
       line.name(" id=", ",\"id\":")
       line.bytes.append(exchange.id)
@@ -111,9 +111,10 @@ private final class LineBuffers: Sendable {
 
   private let buffers = (0..<64).map { _ in Buffer() }
 
-  func withLine(for shard: Int, _ style: LogLine.Style, _ body: (inout FieldLine) -> Void) {
+  func withLine(for shard: Int, _ style: LogLine.Style, isJSON: Bool, _ body: (inout FieldLine) -> Void) {
     buffers[shard & 63].line.withLock { line in
       line.style = style
+      line.isJSON = isJSON
       body(&line)
     }
   }
@@ -123,6 +124,8 @@ private final class LineBuffers: Sendable {
 private struct FieldLine: Sendable {
   var bytes = LogLine()
   var style = LogLine.Style.text
+  /// The same, asked once a field.
+  var isJSON = false
   /// The fields of the listener that the last line was for: nearly always those of the next one.
   private var known: ListenerInfo?
   private var knownFields: [UInt8] = []
@@ -138,7 +141,7 @@ private struct FieldLine: Sendable {
   }
 
   /// What stands before a value, in text and in JSON.
-  mutating func name(_ text: StaticString, _ json: StaticString) { bytes.append(style == .json ? json : text) }
+  mutating func name(_ text: StaticString, _ json: StaticString) { bytes.append(isJSON ? json : text) }
 
   mutating func text(_ value: String?) {
     if let value { bytes.append(value: value, style: style) } else { nothing() }

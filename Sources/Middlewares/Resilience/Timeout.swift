@@ -8,17 +8,19 @@ public import Pipeline
 /// When it passes before the commit, the client sees HTTP 504, SOCKS5 reply 6 or a closed TCP connection; after the commit
 /// the exchange is cut. A tunnel that may live long does not belong under it: the listener's idle limit and lifetime are
 /// for those. The nearest deadline wins, whoever set it. Costs no task and no timer of its own: the engine enforces it.
-public struct Timeout: Middleware {
-  @inlinable public static var throwsLate: Bool { false }
-
+public struct Timeout: ImmediateMiddleware {
   /// More than zero.
   public let limit: Duration
 
   /// - Parameter limit: more than zero; else the chain is refused when it is built.
   public init(_ limit: Duration) { self.limit = limit }
 
-  public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
-    try await exchange.withDeadline(limit, next)
+  public func before(_ exchange: Exchange) -> DeadlineScope { exchange.beginDeadline(limit) }
+
+  public func after(_ exchange: Exchange, _ scope: DeadlineScope, _ summary: Summary) { exchange.end(scope) }
+
+  public func failed(_ exchange: Exchange, _ scope: DeadlineScope, _ error: any Error) -> any Error {
+    exchange.end(scope, error)
   }
 
   public var parameters: [Parameter] { [Parameter("limit", "\(limit)")] }

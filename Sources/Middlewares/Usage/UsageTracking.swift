@@ -15,8 +15,12 @@ public import Pipeline
 ///
 /// Refuses nobody. Costs two short locks at the end of an exchange, without a look-up, an allocation or a system call on a
 /// connection that is kept.
-public struct UsageTracking: Middleware {
-  @inlinable public static var throwsLate: Bool { false }
+public struct UsageTracking: ImmediateMiddleware {
+  /// What is known of an exchange while it runs.
+  public struct Open {
+    /// `nil`: a tracking with the same store stands above.
+    fileprivate let trail: UsageTrail?
+  }
 
   private var meter: UsageMeter
   /// Given, and therefore chosen anew by a new configuration.
@@ -37,18 +41,16 @@ public struct UsageTracking: Middleware {
   /// Where the usage is kept.
   public var store: MemoryUsageStore { meter.store }
 
-  public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
-    guard let trail = meter.begin(exchange) else { return try await next() }
-    do {
-      // The meter stays: what a client is told of a refusal comes later, and so does a body that nobody has read.
-      let summary = try await next()
-      trail.end(exchange, .served, exchange.finalTraffic(summary))
-      return summary
-    } catch {
-      let outcome = UsageOutcome(error, exchange)
-      trail.end(exchange, outcome, exchange.traffic)
-      throw error
-    }
+  public func before(_ exchange: Exchange) -> Open { Open(trail: meter.begin(exchange)) }
+
+  // The meter stays: what a client is told of a refusal comes later, and so does a body that nobody has read.
+  public func after(_ exchange: Exchange, _ open: Open, _ summary: Summary) {
+    open.trail?.end(exchange, .served, exchange.finalTraffic(summary))
+  }
+
+  public func failed(_ exchange: Exchange, _ open: Open, _ error: any Error) -> any Error {
+    open.trail?.end(exchange, UsageOutcome(error, exchange), exchange.traffic)
+    return error
   }
 
   public var state: AnyObject? { hasOwnStore ? meter : nil }

@@ -38,7 +38,7 @@
 }
 
 extension Chain: TransparentElement where Content: TransparentElement {
-  @inlinable public func through(
+  @inlinable @inline(__always) public func through(
     _ exchange: Content.Carrier, _ needed: Content.Needs.Value, next: Next
   ) async throws -> Summary {
     try await content.through(exchange, needed, next: next)

@@ -46,14 +46,50 @@ extension ChainElement {
 
 /// An element that adds nothing to what stands above it: everything but authenticators. Its `next` takes no argument.
 public protocol TransparentElement<Carrier, Needs>: ChainElement where Gives == Unchanged {
+  /// What ``before(_:_:)`` hands to ``after(_:_:_:)``.
+  associatedtype Held = Void
+
   /// Runs the element; `next` is everything below it.
   func through(_ exchange: Carrier, _ needed: Needs.Value, next: Next) async throws -> Summary
+
+  /// Whether it never waits: then a chain may call ``before(_:_:)`` and ``after(_:_:_:)`` around the rest instead of
+  /// ``through(_:_:next:)``, which saves the async frames. Default: false. See ``ImmediateMiddleware``.
+  var isImmediate: Bool { get }
+  /// What an immediate element does before the rest; a throw refuses the exchange.
+  func before(_ exchange: Carrier, _ needed: Needs.Value) throws -> Held
+  /// What it does when the rest has returned.
+  func after(_ exchange: Carrier, _ held: Held, _ summary: Summary)
+  /// What it does when the rest has thrown; the error that it returns is thrown on.
+  func failed(_ exchange: Carrier, _ held: Held, _ error: any Error) -> any Error
 }
 
 extension TransparentElement {
+  @inlinable public var isImmediate: Bool { false }
+
+  /// ``through(_:_:next:)`` of an immediate element.
+  @inlinable @inline(__always)
+  public func surround(_ exchange: Carrier, _ needed: Needs.Value, next: Next) async throws -> Summary {
+    let held = try before(exchange, needed)
+    let summary: Summary
+    do {
+      summary = try await next()
+    } catch {
+      throw failed(exchange, held, error)
+    }
+    after(exchange, held, summary)
+    return summary
+  }
+  @inlinable public func after(_ exchange: Carrier, _ held: Held, _ summary: Summary) {}
+  @inlinable public func failed(_ exchange: Carrier, _ held: Held, _ error: any Error) -> any Error { error }
+
   @inlinable public func pass(
     _ exchange: Carrier, _ needed: Needs.Value, then next: (Unchanged.Value) async throws -> Summary
   ) async throws -> Summary {
     try await through(exchange, needed) { try await next(()) }
   }
+}
+
+extension TransparentElement where Held == Void {
+  /// For elements that are never immediate.
+  @inlinable public func before(_ exchange: Carrier, _ needed: Needs.Value) throws {}
 }

@@ -32,6 +32,22 @@ public struct Named<Element: ChainElement>: ChainElement, ComponentWrapper {
 }
 
 extension Named: TransparentElement where Element: TransparentElement {
+  public typealias Held = Element.Held
+
+  public var isImmediate: Bool { wrapped.isImmediate }
+
+  public func before(_ exchange: Element.Carrier, _ needed: Element.Needs.Value) throws -> Element.Held {
+    try wrapped.before(exchange, needed)
+  }
+
+  public func after(_ exchange: Element.Carrier, _ held: Element.Held, _ summary: Summary) {
+    wrapped.after(exchange, held, summary)
+  }
+
+  public func failed(_ exchange: Element.Carrier, _ held: Element.Held, _ error: any Error) -> any Error {
+    wrapped.failed(exchange, held, error)
+  }
+
   public func through(
     _ exchange: Element.Carrier, _ needed: Element.Needs.Value, next: Next
   ) async throws -> Summary {

@@ -53,10 +53,12 @@
 }
 
 extension Site: TransparentElement where Element: TransparentElement {
-  @inlinable public func through(
+  // Inlined, so that a run of immediate elements becomes one function.
+  @inlinable @inline(__always) public func through(
     _ exchange: Carrier, _ needed: Element.Needs.Value, next: Next
   ) async throws -> Summary {
     exchange.enter(index)
+    if element.isImmediate { return try await element.surround(lift(exchange), needed, next: next) }
     guard Element.throwsLate else { return try await element.through(lift(exchange), needed, next: next) }
     let summary = try await element.through(lift(exchange), needed, next: next)
     exchange.settled = index

@@ -18,7 +18,7 @@ extension When: TransparentElement where Content: TransparentElement {
   public typealias Unmet = Content.Unmet
   public typealias Gives = Unchanged
 
-  @inlinable public func through(
+  @inlinable @inline(__always) public func through(
     _ exchange: Content.Carrier, _ needed: Content.Needs.Value, next: Next
   ) async throws -> Summary {
     if let content { try await content.through(exchange, needed, next: next) } else { try await next() }

@@ -182,16 +182,34 @@ extension Exchange {
   ///
   /// - Throws: `Rejection(.deadlineExceeded)` when this very limit passed; an outer one passes through.
   public final func withDeadline(_ limit: Duration, _ body: () async throws -> Summary) async throws -> Summary {
-    let outer = runtime.deadline
-    let mine = runtime.now + limit
-    guard mine < outer else { return try await body() }
-    runtime.deadline = mine
-    defer { runtime.deadline = outer }
+    let scope = beginDeadline(limit)
     do {
-      return try await body()
-    } catch let exceeded as DeadlineExceeded where exceeded.deadline == mine {
-      throw Rejection(.deadlineExceeded, detail: "after \(limit)", cause: exceeded)
+      let summary = try await body()
+      end(scope)
+      return summary
+    } catch {
+      throw end(scope, error)
     }
+  }
+
+  /// Sets a deadline: the nearer of this one and those around it. To be ended on every path, the last begun first.
+  public final func beginDeadline(_ limit: Duration) -> DeadlineScope {
+    let outer = runtime.deadline
+    let scope = DeadlineScope(limit: limit, outer: outer, own: runtime.now + limit)
+    if scope.own < outer { runtime.deadline = scope.own }
+    return scope
+  }
+
+  /// Sets the deadline that was there before.
+  public final func end(_ scope: DeadlineScope) { runtime.deadline = scope.outer }
+
+  /// The same after an error: `Rejection(.deadlineExceeded)` when this very limit passed, or the error itself.
+  public final func end(_ scope: DeadlineScope, _ error: any Error) -> any Error {
+    runtime.deadline = scope.outer
+    guard scope.own < scope.outer, let exceeded = error as? DeadlineExceeded, exceeded.deadline == scope.own else {
+      return error
+    }
+    return Rejection(.deadlineExceeded, detail: "after \(scope.limit)", cause: exceeded)
   }
 
   /// The addresses of `host`: the literal itself, or what the resolver says.
@@ -235,6 +253,13 @@ extension Exchange {
     upstreamAddress = destination.isName && link.isChosenByClient ? nil : dialled.address
     return dialled.stream
   }
+}
+
+/// A deadline that has begun; see ``Exchange/beginDeadline(_:)``.
+public struct DeadlineScope: Sendable {
+  let limit: Duration
+  let outer: Instant
+  let own: Instant
 }
 
 // MARK: - Meters

@@ -38,11 +38,13 @@
 extension Duration {
   /// The duration in nanoseconds, clamped to what 64 bits hold (292 years).
   @inlinable public var nanosecondsClamped: Int64 {
-    let (seconds, attoseconds) = components
-    let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    if overflow { return seconds < 0 ? .min : .max }
-    let (sum, carry) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000)
-    return carry ? (seconds < 0 ? .min : .max) : sum
+    // One division: `components` makes two of 128 bits.
+    let (high, low) = (Int64(truncatingIfNeeded: attoseconds >> 64), UInt64(truncatingIfNeeded: attoseconds))
+    if high >= 0, high < 500_000_000 {
+      return Int64(bitPattern: (1_000_000_000 as UInt64).dividingFullWidth((UInt64(bitPattern: high), low)).quotient)
+    }
+    let nanoseconds = attoseconds / 1_000_000_000
+    return Int64(clamping: nanoseconds)
   }
 
   /// The duration in seconds, for messages and rates.

@@ -8,6 +8,12 @@ public protocol BucketKey: Sendable {
   associatedtype Carrier: Exchange = Exchange
   /// What has to stand above.
   associatedtype Needs: KeyNeed = Anyone
+  /// Whether reading it may have to wait, as for what a SOCKS5 client asks for.
+  static var mayWait: Bool { get }
+}
+
+extension BucketKey {
+  @inlinable public static var mayWait: Bool { false }
 }
 
 /// A need from which a limit can tell who it is.
@@ -32,7 +38,9 @@ extension Exactly: KeyNeed {
 public enum ClientAddressKey: BucketKey {}
 
 /// One limit per destination (host and port).
-public enum DestinationKey: BucketKey {}
+public enum DestinationKey: BucketKey {
+  @inlinable public static var mayWait: Bool { true }
+}
 
 /// One limit for all.
 public enum GlobalKey: BucketKey {}
@@ -74,4 +82,7 @@ public enum HeaderKey: BucketKey {
 }
 
 /// One limit per combination of keys: it needs what its parts need.
-public enum CombinedKey<Carrier: Exchange, Needs: KeyNeed>: BucketKey {}
+public enum CombinedKey<Carrier: Exchange, Needs: KeyNeed>: BucketKey {
+  // A destination may be among its parts.
+  @inlinable public static var mayWait: Bool { true }
+}

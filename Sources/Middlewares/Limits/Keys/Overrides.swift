@@ -110,7 +110,17 @@ struct KeyReader<Key: BucketKey, Value: Sendable>: Sendable {
 
   /// `nil`: not limited.
   func read(_ exchange: Key.Carrier, _ needed: Key.Needs.Value) async throws -> (key: LimitKey, own: Value?)? {
-    let destination = readsDestination ? try await exchange.destination() : nil
+    read(exchange, needed, readsDestination ? try await exchange.destination() : nil)
+  }
+
+  /// The same of a key that does not have to be waited for.
+  func readNow(_ exchange: Key.Carrier, _ needed: Key.Needs.Value) -> (key: LimitKey, own: Value?)? {
+    read(exchange, needed, nil)
+  }
+
+  private func read(
+    _ exchange: Key.Carrier, _ needed: Key.Needs.Value, _ destination: Endpoint?
+  ) -> (key: LimitKey, own: Value?)? {
     let principal = Key.Needs.principal(of: needed)
     guard let first = per.first.key(of: exchange, principal, destination, seed) else { return nil }
     var value = own.isEmpty ? nil : own[first]
