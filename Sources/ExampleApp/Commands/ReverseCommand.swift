@@ -43,7 +43,7 @@ struct ReverseCommand: Command {
 
   func run() async throws -> Int32 {
     let log = settings.makeLog()
-    let origins = RoundRobin(upstreams.map { Upstream($0, proxyProtocol: proxyProtocol.version) })
+    let origins = Upstreams(.roundRobin, backends: upstreams.map { Backend($0, proxyProtocol: proxyProtocol.version) })
     let proxy =
       isBare
       ? Proxies([

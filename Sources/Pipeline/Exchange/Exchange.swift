@@ -40,6 +40,10 @@ open class Exchange {
   /// When the upstream that was tried last answered: a tunnel is connected, or the head of an HTTP response is there. `nil`:
   /// not yet. So a destination tells who is slow, and whether a failure is the upstream's.
   @exclusivity(unchecked) public final package(set) var upstreamAnsweredAt: Instant?
+  /// When the present try of an upstream began.
+  @exclusivity(unchecked) package final var upstreamTriedAt = Instant(nanoseconds: 0)
+  /// Told of the answer of the upstream that is tried. A destination sets it around ``forward(to:over:)``.
+  package final var upstreamWatch: (any UpstreamWatch)?
   /// Payload bytes so far; kept current by the relay at least once a second.
   @exclusivity(unchecked) public final var traffic = Traffic()
 
@@ -97,7 +101,7 @@ open class Exchange {
   ///
   /// Closes `upstream` on every path.
   public final func tunnel(through upstream: any ByteStream) async throws -> Summary {
-    upstreamAnsweredAt = now
+    noteUpstreamAnswer(at: now)
     do {
       try await openTunnel(through: upstream)
     } catch {
@@ -105,6 +109,12 @@ open class Exchange {
       throw error
     }
     return try await runtime.relay(client: clientStream, upstream: upstream, for: self)
+  }
+
+  /// Transport: the upstream has answered. What is known of the answer has been stored before.
+  package final func noteUpstreamAnswer(at instant: Instant) {
+    upstreamAnsweredAt = instant
+    upstreamWatch?.upstreamAnswered(self)
   }
 
   /// Whether trying it again, before the commit, has the effect of trying it once even if an upstream has seen it.
@@ -153,6 +163,12 @@ open class Exchange {
 extension Exchange {
   /// Unsays what an element without consequence has said of its limit.
   final func annotateNothing(since old: Annotations.RateLimit?) { annotations.rateLimit = old }
+}
+
+/// Whoever wants to know when the upstream that is tried answers, and not only when all is over: a tunnel may live for days.
+package protocol UpstreamWatch: AnyObject, Sendable {
+  /// Called at most once a try, on the exchange's loop.
+  func upstreamAnswered(_ exchange: Exchange)
 }
 
 @available(*, unavailable, message: "an exchange belongs to its connection's task")

@@ -15,6 +15,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   @exclusivity(unchecked) public final private(set) var status: Int?
   /// The status with which the upstream that was tried last answered, before any element edited it; `nil`: not yet.
   @exclusivity(unchecked) public final package(set) var upstreamStatus: Int?
+  /// What the destination adds to the upstream's answer: the cookie that names the backend.
+  package final var affinityCookie: String?
   /// Who sees the response body; see ``tapResponseBody(_:)``.
   public final private(set) var tap: (any BodyTap)?
 
@@ -55,6 +57,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     isDetached = false
     status = nil
     upstreamStatus = nil
+    if affinityCookie != nil { affinityCookie = nil }
     challenge = HTTPExchange.basicChallenge
     if forbiddenChallenge != nil { forbiddenChallenge = nil }
     if !withheldCredentials.isEmpty { withheldCredentials.removeAll(keepingCapacity: true) }
@@ -182,6 +185,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     defer { swap(&answer, &head) }
     try fill(&answer)
     if let limit = annotations.rateLimit { answer.fields.set(limit) }
+    if let affinityCookie, answer.origin == .upstream { answer.fields.add("set-cookie", affinityCookie) }
     try phase?.respond(&answer, on: self)
     isCommitted = true
     tap?.begin(answer.body)

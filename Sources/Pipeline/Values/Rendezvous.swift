@@ -89,6 +89,13 @@ public struct Rendezvous: Sendable {
     return mixed(hash)
   }
 
+  /// The same of bytes that are no `String`.
+  public static func hash(_ key: borrowing Span<UInt8>) -> UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for i in 0..<key.count { hash = (hash ^ UInt64(key[i])) &* 0x0000_0100_0000_01b3 }
+    return mixed(hash)
+  }
+
   private static func mixed(_ key: UInt64, _ node: UInt64) -> UInt64 { mixed(key ^ (node &* 0x9e37_79b9_7f4a_7c15)) }
 
   /// The finisher of MurmurHash3, as improved by Stafford (variant 13): each bit in changes each bit out half of the time.

@@ -47,13 +47,13 @@ public struct HTTPOrigin: HTTPClient {
     let pool = (exchange.runtime as? Connection)?.loop.http.pool
     while let kept = pool?.take(link, destination.addresses) {
       if let connection = exchange.runtime as? Connection { kept.stream.waker = connection }
-      var talk = Talk(kept.stream, kept.address, method, options)
+      var talk = OriginTalk(kept.stream, kept.address, method, options, from: description)
       if let response = try await ask(&talk, request, on: exchange, atMost: limit, pool) { return response }
       // It had been closed before the request came. What may not be repeated is not sent twice.
       if !method.isIdempotent { throw Self.noAnswer(description) }
     }
     let stream = try await exchange.runtime.connect(to: destination, timeout: exchange.listener.options.connectTimeout)
-    var talk = Talk(stream, stream.remoteAddress, method, options)
+    var talk = OriginTalk(stream, stream.remoteAddress, method, options, from: description)
     guard let response = try await ask(&talk, request, on: exchange, atMost: limit, pool) else {
       throw Self.noAnswer(description)
     }
@@ -81,39 +81,20 @@ public struct HTTPOrigin: HTTPClient {
 
   // MARK: One question
 
-  /// The state of one question on one connection.
-  private struct Talk {
-    let stream: any ByteStream
-    let address: SocketAddress?
-    let method: HTTPMethod
-    var parser: ResponseHeadParser
-    var head = HTTPResponseHead()
-    var framing = ResponseFraming()
-    var body: BodyDecoder
-
-    init(_ stream: any ByteStream, _ address: SocketAddress?, _ method: HTTPMethod, _ options: HTTPOptions) {
-      self.stream = stream
-      self.address = address
-      self.method = method
-      parser = ResponseHeadParser(options)
-      body = BodyDecoder(options, from: .origin)
-    }
-  }
-
   /// Nil when the connection ended before a byte came back.
   private func ask(
-    _ talk: inout Talk, _ request: [UInt8], on exchange: Exchange, atMost limit: Int, _ pool: UpstreamPool?
+    _ talk: inout OriginTalk, _ request: [UInt8], on exchange: Exchange, atMost limit: Int, _ pool: UpstreamPool?
   ) async throws -> HTTPClientResponse? {
     let outer = exchange.deadline
     let mine = exchange.now + options.responseTimeout
     if mine < outer { exchange.deadline = mine }
     defer { exchange.deadline = outer }
     do {
-      guard let response = try await converse(&talk, request, on: exchange, atMost: limit) else {
+      guard let response = try await talk.ask(request, on: exchange.runtime, atMost: limit) else {
         talk.stream.abort()
         return nil
       }
-      if let pool, let address = talk.address, talk.framing.keepsAlive {
+      if let pool, let address = talk.address, talk.keepsAlive {
         pool.put(talk.stream, to: address, for: link)
       } else {
         talk.stream.close()
@@ -129,75 +110,6 @@ public struct HTTPOrigin: HTTPClient {
     } catch {
       talk.stream.abort()
       throw error
-    }
-  }
-
-  private func converse(
-    _ talk: inout Talk, _ request: [UInt8], on exchange: Exchange, atMost limit: Int
-  ) async throws -> HTTPClientResponse? {
-    var received: [UInt8] = []
-    do {
-      try await exchange.write(request, to: talk.stream)
-      guard try await exchange.read(from: talk.stream, into: &received) else { return nil }
-    } catch is StreamError {
-      return nil
-    }
-    while try !takeHead(&talk, &received) {
-      guard try await exchange.read(from: talk.stream, into: &received) else {
-        throw Rejection(.upstreamProtocol, detail: "\(description) closed in the middle of a head")
-      }
-    }
-    var body: [UInt8] = []
-    while true {
-      try takeBody(&talk, &received, into: &body, atMost: limit)
-      if talk.body.hasEnded { break }
-      guard try await exchange.read(from: talk.stream, into: &received) else {
-        guard talk.body.endsWithClose else {
-          throw Rejection(.upstreamProtocol, detail: "\(description) closed in the middle of a body")
-        }
-        break
-      }
-    }
-    return HTTPClientResponse(status: talk.head.status, fields: talk.head.fields, body: body)
-  }
-
-  /// True when the final head is complete; what stands behind it is left in `received`.
-  private func takeHead(_ talk: inout Talk, _ received: inout [UInt8]) throws -> Bool {
-    while true {
-      // The parser's pointers live for the length of the call.
-      let progress = try received.withUnsafeBytes {
-        try talk.parser.parse($0, for: talk.method, into: &talk.head, &talk.framing)
-      }
-      guard case .complete(let length) = progress else { return false }
-      received.removeFirst(length)
-      if talk.framing.isInterim {
-        talk.parser.reset()
-        if received.isEmpty { return false }
-        continue
-      }
-      if talk.framing.opensTunnel {
-        throw Rejection(.upstreamProtocol, detail: "\(description) wants to speak another protocol")
-      }
-      switch talk.framing.body {
-      case .none: talk.body.beginNone()
-      case .bytes(let length): talk.body.begin(length)
-      case .chunked: talk.body.beginChunked()
-      case .untilClose: talk.body.beginUntilClose()
-      }
-      return true
-    }
-  }
-
-  private func takeBody(
-    _ talk: inout Talk, _ received: inout [UInt8], into body: inout [UInt8], atMost limit: Int
-  ) throws {
-    let step = try received.withUnsafeMutableBytes { try talk.body.decode($0) }
-    body.append(contentsOf: received[step.payload])
-    // More than its head declared: nothing that comes on this connection could be told apart.
-    if step.consumed < received.count { talk.framing.keepsAlive = false }
-    received.removeAll(keepingCapacity: true)
-    if body.count > limit {
-      throw Rejection(.upstreamProtocol, detail: "\(description) answered with more than \(limit) bytes")
     }
   }
 }

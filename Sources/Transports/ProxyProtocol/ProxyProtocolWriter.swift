@@ -46,6 +46,17 @@ package enum ProxyProtocolWriter {
     }
   }
 
+  /// Appends a header of a connection that is about no client: a check of health. Version 2 says LOCAL; version 1 can only say
+  /// that it knows nobody.
+  package static func appendLocal(_ version: ProxyProtocolVersion, to out: inout [UInt8]) {
+    switch version {
+    case .v1: out.append("PROXY UNKNOWN\r\n")
+    case .v2:
+      out.append(contentsOf: ProxyProtocolHeader.v2Signature)
+      out.append(contentsOf: [0x20, 0x00, 0, 0])
+    }
+  }
+
   private static func append(_ address: IPAddress, _ asV6: Bool, to out: inout [UInt8]) {
     if asV6, !address.isIPv6 { out.append("::ffff:") }
     out.append(contentsOf: address.description.utf8)

@@ -138,8 +138,8 @@ extension HTTPConnection {
   }
 
   private func noteAnswer() {
-    upstreamAnsweredAt = connection.now
     upstreamStatus = call.head.status
+    noteUpstreamAnswer(at: connection.now)
   }
 
   // MARK: Waiting

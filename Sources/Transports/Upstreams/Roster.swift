@@ -1,0 +1,89 @@
+internal import Pipeline
+internal import Synchronization
+
+/// One line of a group as it is now: what is configured, and what lives.
+final class Seat: UpstreamWatch {
+  let backend: Backend
+  let live: LiveBackend
+  /// What a sticky cookie says; 0 where there is none.
+  let token: UInt64
+  let weight: Double
+  // The group outlives every exchange that it serves: whoever serves holds it.
+  private unowned let group: UpstreamGroup
+
+  init(_ backend: Backend, _ live: LiveBackend, of group: UpstreamGroup) {
+    self.backend = backend
+    self.live = live
+    self.group = group
+    weight = Double(backend.weight)
+    if case .sticky(let cookie, _) = group.configuration.strategy.kind {
+      token = cookie.token(of: backend.name)
+    } else {
+      token = 0
+    }
+  }
+
+  func upstreamAnswered(_ exchange: Exchange) { group.answered(self, exchange) }
+
+  var hasRoom: Bool {
+    guard let limit = backend.maxConnections else { return true }
+    return live.active.load(ordering: .relaxed) < limit
+  }
+
+  var hasRoomInQueue: Bool { backend.queue > 0 && live.gate.load.waiting < backend.queue }
+
+  /// Running and waiting.
+  var load: Int { live.active.load(ordering: .relaxed) + live.waiting(cap: backend.maxConnections) }
+}
+
+/// The backends of a group at one moment. Never changed: every change makes a new one.
+final class Roster: Sendable {
+  let seats: [Seat]
+  let balancer: Balancer
+
+  init(_ seats: [Seat], _ strategy: LoadBalancing) {
+    self.seats = seats
+    balancer = Balancer(
+      strategy, nodes: seats.map { Rendezvous.Node($0.backend.name, weight: Double(max(1, $0.backend.weight))) })
+  }
+}
+
+/// Which of a roster come into question, from strict to desperate.
+struct Candidates: BalancerView {
+  let roster: Roster
+  let now: Instant
+  let slowStart: Duration
+  let decay: Duration
+  /// Those that this exchange has tried.
+  let tried: UInt64
+  /// Those whose place somebody else took while this exchange was choosing.
+  var passedOver: UInt64 = 0
+  var takesTried = false
+  /// Those that have room in their queue only.
+  var takesFull = false
+  var ignoresHealth = false
+
+  var count: Int { roster.seats.count }
+
+  func mayTake(_ index: Int) -> Bool {
+    let seat = roster.seats[index]
+    return seat.live.office == .enabled && mayTake(seat)
+  }
+
+  /// The same whatever the operator wants of it.
+  func mayTake(_ seat: Seat) -> Bool {
+    let live = seat.live
+    if passedOver & live.bit != 0 || (!takesTried && tried & live.bit != 0) { return false }
+    if !ignoresHealth, live.entrance(at: now) == .closed { return false }
+    return seat.hasRoom || (takesFull && seat.hasRoomInQueue)
+  }
+
+  func weight(_ index: Int) -> Double {
+    let seat = roster.seats[index]
+    return seat.weight * seat.live.warmth(slowStart, at: now)
+  }
+
+  func load(_ index: Int) -> Int { roster.seats[index].load }
+
+  func latency(_ index: Int) -> Double { roster.seats[index].live.latency(at: now, decay: decay) }
+}

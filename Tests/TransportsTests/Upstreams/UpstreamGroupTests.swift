@@ -1,0 +1,308 @@
+import Pipeline
+import PipelineTesting
+import Testing
+
+@testable import Transports
+
+/// A group serves, judges and obeys its operator.
+@Suite struct UpstreamGroupTests {
+  @Test func eachTryGoesToABackendThatThisExchangeHasNotTried() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(3))
+    for port in 1...3 { world.port(port, .fails(Rejection(.connectionRefused))) }
+    let exchange = world.exchange()
+    for _ in 0..<3 { #expect(await world.refusal(exchange)?.kind == .connectionRefused) }
+    #expect(Set(world.tried).count == 3)
+    // When all have been tried there is nothing better than to begin again.
+    #expect(await world.refusal(exchange)?.kind == .connectionRefused)
+    #expect(world.tried.count == 4)
+  }
+
+  @Test func whatATryHasFoundDoesNotBindTheNextRequestOfTheConnection() async throws {
+    let world = GroupWorld(.clientAddressHash, to: GroupWorld.backends(2))
+    let exchange = world.exchange()
+    let home = try await world.serve(exchange)
+    exchange.recycle(id: 2)
+    world.port(home, .fails(Rejection(.connectionRefused)))
+    _ = await world.refusal(exchange)
+    #expect(try await world.serve(exchange) != home)
+    exchange.recycle(id: 3)
+    world.port(home, .answers(200))
+    #expect(try await world.serve(exchange) == home)
+  }
+
+  @Test func failuresInARowEjectAndAfterTheEjectionOneSuccessBringsItBack() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    world.port(1, .fails(Rejection(.connectionRefused)))
+    for _ in 0..<10 { _ = await world.refusal() }
+    #expect(world.state(1) == .ejected)
+    for _ in 0..<10 { #expect(try await world.serve() == 2) }
+    world.port(1, .answers(200))
+    world.clock.advance(by: .seconds(10))
+    #expect(world.state(1) == .onTrial)
+    var ports: Set<Int> = []
+    for _ in 0..<2 { ports.insert(try await world.serve()) }
+    #expect(ports == [1, 2])
+    #expect(world.state(1) == .healthy)
+    #expect(world.group.report().events.map(\.kind) == [.ejected, .trial, .up])
+  }
+
+  @Test func onTrialOneExchangeAtATimeIsLetThrough() async throws {
+    let world = GroupWorld(.leastConnections, to: GroupWorld.backends(2))
+    world.port(1, .fails(Rejection(.connectionRefused)))
+    for _ in 0..<12 { _ = await world.refusal() }
+    world.clock.advance(by: .seconds(10))
+    // While the first one there has no answer the others go elsewhere.
+    let seat = world.group.seats[0]
+    world.group.endEjection(seat, at: world.clock.now)
+    #expect(seat.live.entrance(at: world.clock.now) == .trial)
+    #expect(seat.live.takeTrial())
+    #expect(!seat.live.takeTrial())
+    for _ in 0..<4 { #expect(try await world.serve() == 2) }
+    seat.live.leaveTrial()
+    _ = await world.refusal()
+    _ = await world.refusal()
+    #expect(world.state(1) == .ejected)
+  }
+
+  @Test func onlySoManyAreEjectedAndNeverAll() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(4))
+    for port in 1...4 { world.port(port, .fails(Rejection(.upstreamReset))) }
+    for _ in 0..<100 { _ = await world.refusal() }
+    #expect(world.group.report().backends.count { $0.state == .ejected } == 2)
+    let alone = GroupWorld(to: GroupWorld.backends(1))
+    alone.port(1, .fails(Rejection(.connectionRefused)))
+    for _ in 0..<20 { _ = await alone.refusal() }
+    #expect(alone.state(1) == .unchecked)
+  }
+
+  @Test func whatIsNotTheUpstreamsFaultDoesNotCount() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    for kind in [Rejection.Kind.clientGone, .draining, .quotaExhausted, .bodyTooLarge, .handshakeTimeout] {
+      world.port(1, .fails(Rejection(kind)))
+      world.port(2, .fails(Rejection(kind)))
+      for _ in 0..<20 { _ = await world.refusal() }
+    }
+    world.port(1, .answers(404))
+    world.port(2, .answers(500))
+    for _ in 0..<20 { try await world.serve() }
+    let report = world.group.report()
+    #expect(report.backends.map(\.state) == [.unchecked, .unchecked])
+    #expect(report.backends.map(\.totals.failures.total) == [0, 0])
+    #expect(report.backends.map(\.totals.tries).reduce(0, +) == 120)
+  }
+
+  @Test func failuresAreCountedByTheirKind() async throws {
+    let world = GroupWorld(passive: .off, to: GroupWorld.backends(1))
+    let expected: [(GroupWorld.Behaviour, UpstreamFailure)] = [
+      (.fails(Rejection(.nameNotFound)), .name), (.fails(Rejection(.connectTimeout)), .connect),
+      (.fails(Rejection(.deadlineExceeded)), .timeout), (.fails(Rejection(.upstreamReset)), .reset),
+      (.fails(Rejection(.upstreamProtocol)), .malformed), (.answers(503), .status), (.cuts, .cut),
+    ]
+    for (behaviour, kind) in expected {
+      world.port(1, behaviour)
+      _ = await world.refusal()
+      #expect(world.group.report().backends[0].totals.failures[kind] == 1, "\(kind)")
+    }
+    #expect(world.group.report().backends[0].totals.failures.total == 7)
+    #expect(Set(expected.map(\.1)) == Set(UpstreamFailure.allCases))
+  }
+
+  @Test func aStatusThatARetryAboveDoesNotWantIsJudgedOnce() async throws {
+    let world = GroupWorld(passive: .off, to: GroupWorld.backends(1))
+    world.port(1, .answers(429))
+    try await world.serve()
+    let exchange = world.exchange()
+    exchange.upstreamStatus = 429
+    exchange.upstreamAnsweredAt = exchange.now
+    // As a response phase throws it: answered, not committed.
+    #expect(UpstreamFailure(Rejection(.upstreamProtocol), on: exchange) == nil)
+    #expect(world.group.report().backends[0].totals.failures.total == 0)
+  }
+
+  @Test func aSlowOneAmongFastOnesIsEjectedAsAnOutlier() async throws {
+    var passive = PassiveHealth.standard
+    passive.latencyFactor = 5
+    let world = GroupWorld(passive: passive, to: GroupWorld.backends(3))
+    world.port(1, .answers(200, after: .milliseconds(1)))
+    world.port(2, .answers(200, after: .milliseconds(400)))
+    world.port(3, .answers(200, after: .milliseconds(1)))
+    for _ in 0..<200 where world.state(2) != .ejected { try await world.serve() }
+    let backend = world.group.report().backends[1]
+    #expect(backend.state == .ejected)
+    #expect(backend.reason.hasPrefix("it answers in 0.4 seconds, the others in 0.001 seconds"))
+    #expect(world.state(1) == .unchecked)
+  }
+
+  // MARK: The panic rule
+
+  private func allDown(_ panic: PanicRule) -> GroupWorld {
+    let world = GroupWorld(panic: panic, to: GroupWorld.backends(3))
+    for seat in world.group.seats {
+      _ = seat.live.update { $0.health.checkFailed("no", fall: 3, at: world.clock.now) }
+    }
+    return world
+  }
+
+  @Test func whenNoneIsHealthyAllAreUsed() async throws {
+    let world = allDown(.whenNoneIsHealthy)
+    #expect(world.group.report().isPanicking)
+    var ports: Set<Int> = []
+    for _ in 0..<3 { ports.insert(try await world.serve()) }
+    #expect(ports == [1, 2, 3])
+    _ = world.group.seats[1].live.update { $0.health.checkPassed(rise: 1, at: world.clock.now) }
+    for _ in 0..<3 { #expect(try await world.serve() == 2) }
+  }
+
+  @Test func withoutPanicAndWithoutAHealthyOneClientsAreRefused() async throws {
+    let world = allDown(.never)
+    let rejection = await world.refusal()
+    #expect(rejection?.kind == .overloaded)
+    #expect(rejection?.retryAfter == .seconds(1))
+    #expect(rejection?.detail == "none of the 3 backends of web may be used")
+    #expect(world.group.report().refused == 1)
+    #expect(world.tried.isEmpty)
+  }
+
+  @Test func belowAShareAllAreUsedToSpareTheFew() async throws {
+    let world = allDown(.below(0.5))
+    _ = world.group.seats[1].live.update { $0.health.checkPassed(rise: 1, at: world.clock.now) }
+    var ports: Set<Int> = []
+    for _ in 0..<3 { ports.insert(try await world.serve()) }
+    #expect(ports == [1, 2, 3])
+    _ = world.group.seats[0].live.update { $0.health.checkPassed(rise: 1, at: world.clock.now) }
+    ports = []
+    for _ in 0..<4 { ports.insert(try await world.serve()) }
+    #expect(ports == [1, 2])
+  }
+
+  @Test func whatTheOperatorHasTakenOutIsNotUsedInPanicEither() async throws {
+    let world = allDown(.whenNoneIsHealthy)
+    try world.group.disable("127.0.0.1:1")
+    try world.group.drain("127.0.0.1:2")
+    for _ in 0..<3 { #expect(try await world.serve() == 3) }
+    try world.group.disable("127.0.0.1:3")
+    #expect(await world.refusal()?.kind == .overloaded)
+  }
+
+  // MARK: The operator
+
+  @Test func disabledAndDrainedOnesGetNothingUntilTheyAreEnabled() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(3))
+    try world.group.disable("127.0.0.1:1")
+    try world.group.drain("127.0.0.1:2")
+    #expect(world.group.report().backends.map(\.state) == [.disabled, .draining, .unchecked])
+    for _ in 0..<4 { #expect(try await world.serve() == 3) }
+    try world.group.enable("127.0.0.1:1")
+    try world.group.enable("127.0.0.1:2")
+    var ports: Set<Int> = []
+    for _ in 0..<3 { ports.insert(try await world.serve()) }
+    #expect(ports == [1, 2, 3])
+    #expect(world.group.report().events.map(\.kind) == [.disabled, .draining, .drained, .enabled, .enabled])
+  }
+
+  @Test func backendsComeAndGoWhileOthersServe() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(1))
+    try world.group.add(Backend("127.0.0.1:2", named: "two", weight: 3))
+    var ports: Set<Int> = []
+    for _ in 0..<2 { ports.insert(try await world.serve()) }
+    #expect(ports == [1, 2])
+    try world.group.remove("127.0.0.1:1")
+    for _ in 0..<3 { #expect(try await world.serve() == 2) }
+    try world.group.remove("two")
+    #expect(await world.refusal()?.detail == "web has no backend")
+  }
+
+  @Test func wishesThatCannotBeMetAreAnsweredWithASentence() {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    func sentence(_ body: () throws -> Void) -> String? {
+      do {
+        try body()
+        return nil
+      } catch {
+        return "\(error)"
+      }
+    }
+    #expect(
+      sentence { try world.group.drain("b") } == "web has no backend b: it has 127.0.0.1:1, 127.0.0.1:2")
+    #expect(
+      sentence { try world.group.add(Backend("127.0.0.1:1")) }
+        == "web has a backend 127.0.0.1:1 already: give this one another name")
+    #expect(
+      sentence { try world.group.add(Backend("nowhere")) }
+        == "\"nowhere\" is no address: write host:port, 1.2.3.4:port, [::1]:port or unix:/path")
+    #expect(
+      sentence { try world.group.setWeight("127.0.0.1:1", 0) }
+        == "127.0.0.1:1 has a weight of 0: 1 to 10,000 are allowed")
+    #expect(
+      sentence { try world.group.replace(with: [Backend("127.0.0.1:7"), Backend("127.0.0.1:7")]) }
+        == "two backends are called 127.0.0.1:7: give each a name of its own")
+    #expect(world.group.report().backends.map(\.name) == ["127.0.0.1:1", "127.0.0.1:2"])
+    #expect(world.group.report().events.isEmpty)
+  }
+
+  @Test func aNewListKeepsWhatStaysAndEndsWhatGoes() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(3))
+    for _ in 0..<6 { try await world.serve() }
+    try world.group.drain("127.0.0.1:2")
+    try world.group.replace(
+      with: [Backend("127.0.0.1:2"), Backend("127.0.0.1:3", weight: 5), Backend("127.0.0.1:4")], by: "a test")
+    let report = world.group.report()
+    #expect(report.backends.map(\.address) == ["127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"])
+    #expect(report.backends.map(\.totals.tries) == [2, 2, 0])
+    #expect(report.backends.map(\.state) == [.draining, .unchecked, .unchecked])
+    #expect(report.backends[1].weight == 5)
+    #expect(
+      report.events.suffix(2).map(\.description) == [
+        "upstreams web: 127.0.0.1:1: removed: a test", "upstreams web: 127.0.0.1:4: added: a test",
+      ])
+  }
+
+  @Test func aReloadHandsOnWhatIsKnownAndLeavesTheOldGroupAsItIs() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    for _ in 0..<4 { try await world.serve() }
+    try world.group.disable("127.0.0.1:1")
+    let clock = world.clock
+    var next = Upstreams(
+      UpstreamGroup.Configuration(
+        strategy: .leastConnections, health: nil, passive: .standard, panic: .never, slowStart: .zero),
+      named: "web", [Backend("127.0.0.1:1", weight: 4), Backend("127.0.0.1:9")], clock: { clock.now })
+    next.adopt(from: world.upstreams)
+    let report = next.group.report()
+    #expect(report.backends.map(\.totals.tries) == [2, 0])
+    #expect(report.backends.map(\.state) == [.disabled, .unchecked])
+    #expect(report.backends.map(\.weight) == [4, 1])
+    #expect(report.events.map(\.kind) == [.disabled])
+    #expect(next.group.seats[0].live.link === world.group.seats[0].live.link)
+    #expect(world.group.report().backends.map(\.address) == ["127.0.0.1:1", "127.0.0.1:2"])
+    #expect(world.group.report().backends.map(\.weight) == [1, 1])
+  }
+
+  @Test func theNewestEventsAreKept() throws {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    for number in 1...300 { try world.group.setWeight("127.0.0.1:1", number) }
+    let events = world.group.report().events
+    #expect(events.count == UpstreamGroup.eventLimit)
+    #expect(events.last?.reason == "299 to 300, by the operator")
+    #expect(events.first?.reason == "44 to 45, by the operator")
+  }
+
+  // MARK: Slow start
+
+  @Test func oneThatComesBackGetsAGrowingPartOfItsShare() async throws {
+    let world = GroupWorld(.weightedRoundRobin, slowStart: .seconds(100), to: GroupWorld.backends(2))
+    _ = world.group.seats[0].live.update { $0.health.checkFailed("no", fall: 1, at: world.clock.now) }
+    _ = world.group.seats[0].live.update { $0.health.checkPassed(rise: 1, at: world.clock.now) }
+    func share() async throws -> Double {
+      var count = 0
+      for _ in 0..<110 where try await world.serve() == 1 { count += 1 }
+      return Double(count) / 110
+    }
+    #expect(world.state(1) == .startingSlowly)
+    #expect(abs(try await share() - 0.1 / 1.1) < 0.02)
+    world.clock.advance(by: .seconds(50))
+    #expect(abs(try await share() - 0.5 / 1.5) < 0.02)
+    world.clock.advance(by: .seconds(50))
+    #expect(abs(try await share() - 0.5) < 0.02)
+    #expect(world.state(1) == .healthy)
+  }
+}
