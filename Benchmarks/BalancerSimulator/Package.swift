@@ -1,0 +1,23 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package of its own, so that the default build of Sluice has no simulation in it.
+let package = Package(
+  name: "balancer-simulator",
+  dependencies: [.package(name: "sluice", path: "../..")],
+  targets: [
+    .executableTarget(
+      name: "BalancerSimulator",
+      dependencies: [
+        .product(name: "Pipeline", package: "sluice"),
+        .product(name: "Transports", package: "sluice"),
+      ],
+      swiftSettings: [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+      ])
+  ]
+)
