@@ -57,11 +57,13 @@ let package = Package(
     // What Glibc's module does not declare: epoll, splice, accept4, ...
     .target(name: "CShim"),
     .target(name: "Transports", dependencies: ["Pipeline", "CShim"], swiftSettings: settings),
+    // Settings files, through libyaml: for the program alone.
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .executableTarget(
       name: "ExampleApp",
       dependencies: [
         "Pipeline", "Middlewares", "RedisStores", "SQLiteLedger", "PostgreSQLLedger", "ScryptPasswords",
-        "JWTAuthentication", "Transports",
+        "JWTAuthentication", "Transports", "CYAML",
       ],
       swiftSettings: settings),
     // For tests only: a process that writes to a ledger until it is killed.

@@ -33,6 +33,9 @@ struct ExampleApp {
     } catch let error as SettingsError {
       printError("\(name): \(error)")
       return 2
+    } catch let error as SettingsProblems {
+      for sentence in error.sentences { printError("\(name): \(sentence)") }
+      return 2
     } catch let error as ConfigurationError {
       printError("\(name): \(error)")
       return 2

@@ -11,6 +11,7 @@ final class AdminDesk: Sendable {
   private let clock: WallClock
   private let started: UnixTime
   private let services = Mutex<(any BackgroundServices)?>(nil)
+  private let operation = Mutex<ProxyOperation?>(nil)
 
   init(_ accounting: Accounting, users: UserSettings, clock: WallClock = .system) {
     self.accounting = accounting
@@ -109,6 +110,19 @@ final class AdminDesk: Sendable {
   func reloadUsers() throws -> JSON {
     try users.reload()
     return .object(["users": .int(users.table?.count ?? 0), "file": .text(users.file)])
+  }
+
+  // MARK: Settings
+
+  /// Who reads the settings again, where they can be.
+  func setOperation(_ new: ProxyOperation?) { operation.withLock { $0 = new } }
+
+  /// - Returns: `nil` where the server runs by flags alone.
+  func reloadSettings(
+    reading: (@Sendable @escaping () throws -> ProxySettings) async throws -> ProxySettings
+  ) async throws -> ReloadOutcome? {
+    guard let operation = operation.withLock({ $0 }) else { return nil }
+    return try await operation.reload(reading: reading)
   }
 
   // MARK: The ledger

@@ -23,6 +23,7 @@ struct AdminSocket {
       Route("/chain", methods: [.get], matching: .exact, to: { Handle(chain) })
       Route("/connections", methods: [.get], matching: .exact, to: { Handle(connections) })
       Route("/flush", methods: [.post], matching: .exact, to: { Handle(flush) })
+      Route("/reload", methods: [.post], matching: .exact, to: { Handle(reloadSettings) })
       Route("/reload-users", methods: [.post], matching: .exact, to: { Handle(reload) })
     }.options { options in
       options.unixSocketMode = 0o600
@@ -92,6 +93,22 @@ struct AdminSocket {
 
   @Sendable private func flush(_ exchange: HTTPExchange) async throws -> Summary {
     try await exchange.respond(json: await desk.flush())
+  }
+
+  @Sendable private func reloadSettings(_ exchange: HTTPExchange) async throws -> Summary {
+    do {
+      let runtime = exchange.runtime
+      let outcome = try await desk.reloadSettings { read in try await runtime.offload { try read() } }
+      guard let outcome else {
+        return try await exchange.refuse("this server runs by its flags alone: start it again to change them", 409)
+      }
+      for line in outcome.lines { exchange.runtime.log(.notice, "admin: reload: \(line)") }
+      return try await exchange.respond(json: outcome.json)
+    } catch let error as SettingsProblems {
+      return try await exchange.refuse(error.sentences.joined(separator: "\n"), 409)
+    } catch let error as ConfigurationError {
+      return try await exchange.refuse(sentences(of: error).joined(separator: "\n"), 409)
+    }
   }
 
   @Sendable private func reload(_ exchange: HTTPExchange) async throws -> Summary {

@@ -8,6 +8,8 @@ protocol Command: SendableMetatype {
   static var operands: [Operand] { get }
   /// Lines to try, for `--help`.
   static var examples: [String] { get }
+  /// What `--help` says in place of the list of flags.
+  static var details: String? { get }
 
   /// Checks every setting, before anything is opened.
   init(_ flags: ParsedFlags) throws
@@ -17,11 +19,13 @@ protocol Command: SendableMetatype {
 
 extension Command {
   static var operands: [Operand] { [] }
+  static var details: String? { nil }
 }
 
 /// The commands, in the order of `help`.
 let commands: [any Command.Type] = [
-  DemoCommand.self, ServerCommand.self, UsersCommand.self, FetchUserStatsCommand.self, FetchGlobalStatsCommand.self,
+  DemoCommand.self, ProxyCommand.self, CheckCommand.self, InitCommand.self, ReloadCommand.self, ServerCommand.self,
+  UsersCommand.self, FetchUserStatsCommand.self, FetchGlobalStatsCommand.self,
   GraphCommand.self, RelayCommand.self, SOCKS5Command.self, ReverseCommand.self, ForwardCommand.self,
   TrackerCommand.self, CounterCommand.self, TrackerCheckCommand.self,
 ]
@@ -45,7 +49,8 @@ func help(for command: any Command.Type) -> String {
   var lines = ["ExampleApp \(command.name): \(command.summary)", ""]
   let width = (command.flags.map(\.usage.count) + command.operands.map(\.usage.count)).max() ?? 0
   for operand in command.operands { lines.append("  \(operand.usage.padding(to: width))  \(operand.help)") }
-  for flag in command.flags {
+  if let details = command.details { lines.append(details) }
+  for flag in command.flags where command.details == nil {
     let standard = flag.standard.map { " (default \($0))" } ?? (flag.isRequired ? " (required)" : "")
     lines.append("  \(flag.usage.padding(to: width))  \(flag.help)\(standard)")
   }

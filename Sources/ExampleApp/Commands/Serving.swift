@@ -12,16 +12,27 @@ func serve(
   _ app: some Proxy, _ settings: ServiceSettings, log: LogWriter, desk: AdminDesk? = nil,
   onListening: ([ListenerInfo]) throws -> Void
 ) async throws -> Int32 {
+  try await serve(app, settings.server, log: log, desk: desk, onListening: onListening)
+}
+
+/// As above, with the server's options themselves.
+///
+/// - Parameter onHangUp: what a SIGHUP does; `nil`: it ends the process.
+func serve(
+  _ app: some Proxy, _ options: ServerOptions, log: LogWriter, desk: AdminDesk? = nil,
+  onListening: ([ListenerInfo]) throws -> Void, onHangUp: (@Sendable () async -> Void)? = nil
+) async throws -> Int32 {
   let server: Server
   do {
-    server = try Server(app, options: settings.server)
+    server = try Server(app, options: options)
   } catch let error as ConfigurationError where error.listener == AdminSocket.name {
     throw SettingsError(
       "--admin: \(error.messages.joined(separator: "; ")); name another socket with --admin PATH, or say --admin off")
   }
   desk?.server.set(server)
   defer { desk?.server.set(nil) }
-  _ = try await server.runUntilTerminated { try onListening(server.listeners) }
+  _ = try await server.runUntilTerminated(
+    announcing: { try onListening(server.listeners) }, reloading: onHangUp)
   if !log.stop(within: .seconds(2)) {
     printError("the access log could not be written to its end: \(log.lastError ?? "its reader does not take it")")
   }

@@ -68,14 +68,20 @@ struct ParsedFlags: Sendable {
   /// The words that are no flags, in the order given.
   private(set) var operands: [String] = []
 
-  /// Reads `--name value`, `--name=value`, `--toggle` and, where there are operands, words; after `--` all are words.
+  /// Reads `--name value`, `--name=value`, `-name value`, `--toggle` and, where there are operands, words; after `--` all are words.
   ///
   /// - Throws: ``SettingsError`` for anything that is not declared, lacks its value, is given twice or is missing.
   init(_ arguments: some Sequence<String>, declared: [Flag], operands words: [Operand] = []) throws {
     self.declared = declared
     var rest = Array(arguments)[...]
     var areWords = false
-    while let argument = rest.popFirst() {
+    while var argument = rest.popFirst() {
+      // As Go's programs take them: `-config FILE`.
+      if !areWords, argument.hasPrefix("-"), !argument.hasPrefix("--"), argument.count > 2,
+        declared.contains(where: { $0.name == argument.dropFirst().prefix { $0 != "=" } })
+      {
+        argument = "-" + argument
+      }
       if argument == "--", !words.isEmpty, !areWords {
         areWords = true
         continue

@@ -65,6 +65,8 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
   /// What is under way may end, and nothing new should begin.
   private(set) var isDraining = false
 
+  /// Who serves the next exchange; set by a reload, taken by the transport.
+  var successor: (any ConnectionHandler)?
   /// What is served at present, for the list of open exchanges; set and cleared by the transport.
   var exchange: Exchange?
 
@@ -139,6 +141,14 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     guard self.owner == owner, !isDraining else { return }
     isDraining = true
     if case .idle = parking { resume(.time) }
+  }
+
+  /// Lets another handler serve what comes next. To be called on the loop.
+  func handOver(_ owner: ObjectIdentifier, to successor: any ConnectionHandler) {
+    guard self.owner == owner, !isDraining else { return }
+    self.successor = successor
+    // It waits for its client by the limits of the new configuration from now on.
+    if case .idle = parking { resume(.event) }
   }
 
   // MARK: Parking

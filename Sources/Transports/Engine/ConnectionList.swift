@@ -33,6 +33,11 @@ final class ConnectionList {
     return begin
   }
 
+  /// Lets the connections of `owner` go on with another handler, each as soon as nothing is under way on it.
+  func handOver(_ owner: AnyObject, to successor: any ConnectionHandler) {
+    for connection in members { connection.handOver(ObjectIdentifier(owner), to: successor) }
+  }
+
   /// Lets what the connections of `owner` do come to its end; those that do nothing end at once.
   func drain(_ owner: AnyObject) {
     // A copy, as below.

@@ -2,7 +2,7 @@ internal import CShim
 internal import Glibc
 internal import Synchronization
 
-/// SIGTERM and SIGINT, turned into calls on a loop.
+/// SIGTERM, SIGINT and, where asked for, SIGHUP, turned into calls on a loop.
 ///
 /// A handler may do next to nothing, so it writes a byte into a pipe, and a loop watches the other end. One at a time
 /// in a process: signals are the process's. They are taken from the start: one that arrives before the loop watches waits in
@@ -10,17 +10,21 @@ internal import Synchronization
 final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
   // Sound as Sendable: what changes is used on the loop's thread alone, the rest is set before the watch begins.
 
-  private static let signals = [SIGTERM, SIGINT]
-
+  private let signals: [Int32]
   private let readEnd: Int32
   private let writeEnd: Int32
   private let received: @Sendable () -> Void
+  private let hungUp: (@Sendable () -> Void)?
   private var before: [sigaction] = []
 
-  /// - Parameter received: called on the loop, once per batch of signals.
+  /// - Parameters:
+  ///   - hungUp: called on the loop, once per batch of SIGHUP; `nil`: that signal is not taken.
+  ///   - received: called on the loop, once per batch of the other two.
   /// - Throws: `SystemError` when the process has no descriptors left.
-  init(_ received: @escaping @Sendable () -> Void) throws {
+  init(hungUp: (@Sendable () -> Void)? = nil, _ received: @escaping @Sendable () -> Void) throws {
     self.received = received
+    self.hungUp = hungUp
+    signals = [SIGTERM, SIGINT] + (hungUp == nil ? [] : [SIGHUP])
     var ends: [Int32] = [-1, -1]
     guard shim_pipe(&ends) == 0 else { throw SystemError("pipe", errno) }
     readEnd = ends[0]
@@ -47,7 +51,7 @@ final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
   private func take() {
     let taken = signalPipe.compareExchange(expected: -1, desired: writeEnd, ordering: .sequentiallyConsistent).exchanged
     precondition(taken, "one server of a process can take its signals")
-    for signal in Self.signals {
+    for signal in signals {
       var action = sigaction()
       var old = sigaction()
       action.__sigaction_handler.sa_handler = writeIntoSignalPipe
@@ -59,15 +63,21 @@ final class TerminationSignals: ReadinessTarget, @unchecked Sendable {
 
   private func giveBack() {
     guard !before.isEmpty else { return }
-    for (signal, var old) in zip(Self.signals, before) { sigaction(signal, &old, nil) }
+    for (signal, var old) in zip(signals, before) { sigaction(signal, &old, nil) }
     before = []
     signalPipe.store(-1, ordering: .sequentiallyConsistent)
   }
 
   func becameReady(_ readiness: Readiness) {
-    var drained: (UInt64, UInt64) = (0, 0)
-    while read(readEnd, &drained, 16) > 0 {}
-    received()
+    var numbers = [UInt8](repeating: 0, count: 16)
+    var (isHungUp, isReceived) = (false, false)
+    while case let count = read(readEnd, &numbers, numbers.count), count > 0 {
+      for number in numbers[..<count] {
+        if Int32(number) == SIGHUP { isHungUp = true } else { isReceived = true }
+      }
+    }
+    if isHungUp { hungUp?() }
+    if isReceived { received() }
   }
 }
 
@@ -78,7 +88,7 @@ private let signalPipe = Atomic<Int32>(-1)
 private func writeIntoSignalPipe(_ signal: Int32) {
   let saved = errno
   let pipe = signalPipe.load(ordering: .relaxed)
-  var byte: UInt8 = 1
+  var byte = UInt8(truncatingIfNeeded: signal)
   if pipe >= 0 { _ = write(pipe, &byte, 1) }
   errno = saved
 }

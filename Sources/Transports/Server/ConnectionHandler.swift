@@ -1,12 +1,19 @@
 internal import Pipeline
 
 /// What a transport does with one accepted connection, from its first byte to its last. One for each listener and
-/// configuration: a connection keeps the one with which it began.
+/// configuration: a connection keeps the one with which it began, unless its transport can hand it over between two exchanges.
 protocol ConnectionHandler: AnyObject, Sendable {
   var listener: ListenerInfo { get }
 
   /// Returns when the connection is over and its streams are closed.
   func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async
+
+  /// Whether the connections of `old` can come to this one with their next exchange.
+  func takesOver(from old: any ConnectionHandler) -> Bool
+}
+
+extension ConnectionHandler {
+  func takesOver(from old: any ConnectionHandler) -> Bool { false }
 }
 
 /// Makes the handler for a listener, once its address is known.

@@ -47,9 +47,14 @@ final class Intake: LoopMessage, @unchecked Sendable {
     acceptor.start()
   }
 
-  /// Serves new connections by another handler; what the others do comes to its end. On the loop.
+  /// Serves new connections by another handler. Those that are open are handed over to it between two exchanges; where that
+  /// cannot be, what they do comes to its end. On the loop.
   func replaceHandler(_ handler: any ConnectionHandler) {
-    loop.connections.drain(self)
+    if handler.takesOver(from: self.handler) {
+      loop.connections.handOver(self, to: handler)
+    } else {
+      loop.connections.drain(self)
+    }
     self.handler = handler
     label = .named(handler.listener.name)
     // Made once here, and not for every connection.

@@ -258,8 +258,8 @@ public final class Server: Sendable {
 
   // MARK: Reload
 
-  /// Serves new connections by another configuration; connections that are open keep the chain with which they began,
-  /// and elements that both have keep their state.
+  /// Serves new exchanges by another configuration; exchanges that are open keep the chain with which they began, and elements
+  /// that both have keep their state. A kept HTTP connection takes the new chain with its next request, a tunnel never.
   ///
   /// A listener is the same if name and address are. One that is new is bound, one that is gone accepts no more.
   ///

@@ -6,18 +6,37 @@ extension Server {
   ///
   /// One server of a process at a time can do so: signals are the process's.
   ///
-  /// - Parameter announce: called when the signals are taken, before the first connection is served: the place to say that the
-  ///   server is there, so that whoever reads it may stop it at once.
+  /// - Parameters:
+  ///   - announce: called when the signals are taken, before the first connection is served: the place to say that the
+  ///     server is there, so that whoever reads it may stop it at once.
+  ///   - reload: what a SIGHUP asks for, one at a time; several that come meanwhile are one more. `nil`: a SIGHUP ends the
+  ///     process, as the system has it.
   /// - Throws: ``ConfigurationError``, and what `announce` throws.
-  public func runUntilTerminated(announcing announce: () throws -> Void = {}) async throws -> StopReport {
+  public func runUntilTerminated(
+    announcing announce: () throws -> Void = {}, reloading reload: (@Sendable () async -> Void)? = nil
+  ) async throws -> StopReport {
+    let (hangUps, hangUp) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+    let hungUp: @Sendable () -> Void = { _ = hangUp.yield() }
     let signals: TerminationSignals
     do {
-      signals = try TerminationSignals { [self] in stop() }
+      signals = try TerminationSignals(hungUp: reload == nil ? nil : hungUp) { [self] in stop() }
     } catch {
       throw ConfigurationError(messages: ["signals cannot be received: \(error)"])
     }
     try announce()
-    return try await run(taking: signals)
+    let reloads = Task {
+      if let reload { for await _ in hangUps { await reload() } }
+    }
+    let report: StopReport
+    do {
+      report = try await run(taking: signals)
+    } catch {
+      hangUp.finish()
+      throw error
+    }
+    hangUp.finish()
+    await reloads.value
+    return report
   }
 }
 

@@ -28,7 +28,7 @@ private final class Flag: Sendable {
 
   /// Runs a server that the test stops itself.
   private func running(
-    grace: Duration = .seconds(30), signals: Bool = false,
+    grace: Duration = .seconds(30), signals: Bool = false, reloading: (@Sendable () async -> Void)? = nil,
     _ body: (Server, SocketAddress) async throws -> Void
   ) async throws -> StopReport {
     var options = ServerOptions()
@@ -40,7 +40,7 @@ private final class Flag: Sendable {
       } to: {
         Direct()
       }, options: options)
-    let running = Task { try await signals ? server.runUntilTerminated() : server.run() }
+    let running = Task { try await signals ? server.runUntilTerminated(reloading: reloading) : server.run() }
     do {
       try await body(server, server.listeners[0].address)
     } catch {
@@ -138,8 +138,16 @@ private final class Flag: Sendable {
   @Test func terminationSignalsStop() async throws {
     let origin = try TestOrigin.echo()
     var client: BlockingPeer?
-    let report = try await running(signals: true) { server, proxy in
+    let (hangUps, hungUp) = AsyncStream<Void>.makeStream()
+    let report = try await running(signals: true, reloading: { _ = hungUp.yield() }) { server, proxy in
       client = try await openTunnel(proxy, origin.address)
+      // Two of them, one after the other, and the server goes on.
+      var heard = hangUps.makeAsyncIterator()
+      for _ in 1...2 {
+        kill(getpid(), SIGHUP)
+        _ = await heard.next()
+      }
+      #expect(try await !isRefused(proxy))
       kill(getpid(), SIGTERM)
       while try await !isRefused(proxy) {}
       kill(getpid(), SIGINT)
@@ -147,9 +155,11 @@ private final class Flag: Sendable {
     #expect(report.cut == 1)
     #expect(throws: SystemError("recv", ECONNRESET)) { try client?.receive() }
     // The process's own handling is back: this one does nothing to it.
-    var action = sigaction()
-    sigaction(SIGTERM, nil, &action)
-    #expect(action.__sigaction_handler.sa_handler == nil)
+    for signal in [SIGTERM, SIGHUP] {
+      var action = sigaction()
+      sigaction(signal, nil, &action)
+      #expect(action.__sigaction_handler.sa_handler == nil)
+    }
   }
 
   @Test func stoppingUnderLoadLosesNobody() async throws {

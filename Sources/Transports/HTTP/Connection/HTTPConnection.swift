@@ -14,6 +14,8 @@ final class HTTPConnection: HTTPExchange {
   let wire: RelaySide
   let share: HTTPShare
   let options: HTTPOptions
+  /// Another configuration has served the requests before.
+  let isContinued: Bool
 
   // Plain numbers and flags are not checked for overlapping accesses: see `Exchange`.
 
@@ -69,9 +71,11 @@ final class HTTPConnection: HTTPExchange {
   }
 
   init(
-    _ connection: Connection, client: ClientAddress, listener: ListenerInfo, rules: ForwardingRules, id: UInt64
+    _ connection: Connection, client: ClientAddress, listener: ListenerInfo, rules: ForwardingRules, id: UInt64,
+    isContinued: Bool = false
   ) {
     self.connection = connection
+    self.isContinued = isContinued
     wire = RelaySide(connection.client)
     share = connection.loop.http
     options = listener.options.http
@@ -82,6 +86,17 @@ final class HTTPConnection: HTTPExchange {
     super.init(
       id: id, client: client, listener: listener, runtime: connection,
       request: HTTPRequestHead(method: .get, target: "/"))
+  }
+
+  /// Goes on with a connection between two requests, by another configuration.
+  convenience init(
+    continuing old: HTTPConnection, client: ClientAddress, listener: ListenerInfo, rules: ForwardingRules
+  ) {
+    self.init(
+      old.connection, client: client, listener: listener, rules: rules, id: old.share.ids.take(), isContinued: true)
+    // What was read ahead, and what the client has not taken yet, belong to the connection.
+    swap(&inbox, &old.inbox)
+    swap(&outbox, &old.outbox)
   }
 
   /// A request whose body has been handed on in part cannot be repeated, whatever its method.
@@ -137,9 +152,21 @@ final class HTTPConnection: HTTPExchange {
 
   // MARK: The connection's life
 
-  /// Serves requests until the connection is over, and closes it.
-  func serve(_ service: any Serving<HTTPExchange>) async {
-    while await receiveRequest(for: service) {
+  /// Serves requests until the connection is over, and closes it; or until another handler goes on with it.
+  ///
+  /// - Returns: who goes on; `nil`: it is closed.
+  func serve(_ service: any Serving<HTTPExchange>) async -> HTTPHandler? {
+    while true {
+      switch await receiveRequest(for: service) {
+      case .received: break
+      case .handedOver:
+        if let successor = takeSuccessor() { return successor }
+        continue
+      case .over:
+        if isMetered { endMeters() }
+        await end()
+        return nil
+      }
       connection.exchange = self
       await serveRequest(service)
       connection.exchange = nil
@@ -150,6 +177,12 @@ final class HTTPConnection: HTTPExchange {
     }
     if isMetered { endMeters() }
     await end()
+    return nil
+  }
+
+  private func takeSuccessor() -> HTTPHandler? {
+    defer { connection.successor = nil }
+    return connection.successor as? HTTPHandler
   }
 
   /// Runs the chain for a request, and sees to it that it is answered exactly once.

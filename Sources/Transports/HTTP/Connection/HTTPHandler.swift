@@ -13,7 +13,16 @@ final class HTTPHandler: ConnectionHandler {
   }
 
   func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async {
-    let exchange = HTTPConnection(connection, client: client, listener: listener, rules: rules, id: id)
-    await exchange.serve(service)
+    var handler = self
+    var exchange = HTTPConnection(connection, client: client, listener: listener, rules: rules, id: id)
+    while let successor = await exchange.serve(handler.service) {
+      handler = successor
+      exchange = HTTPConnection(
+        continuing: exchange, client: client, listener: successor.listener, rules: successor.rules)
+    }
   }
+
+  /// A kept connection takes the new configuration with its next request: to close it would lose a request that is under way
+  /// to us just then.
+  func takesOver(from old: any ConnectionHandler) -> Bool { old is HTTPHandler }
 }

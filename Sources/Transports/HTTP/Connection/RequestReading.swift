@@ -9,10 +9,18 @@ extension HTTPConnection {
 
   // MARK: The head
 
-  /// Waits for the next request. False when the connection is over: the client has left, was idle for too long, or was sent
-  /// away.
+  /// What came of the wait for the next request.
+  enum Reception {
+    case received
+    /// Another handler is to receive it.
+    case handedOver
+    /// The client has left, was idle for too long, or was sent away.
+    case over
+  }
+
+  /// Waits for the next request.
   @inline(__always)
-  func receiveRequest(for service: any Serving<HTTPExchange>) async -> Bool {
+  func receiveRequest(for service: any Serving<HTTPExchange>) async -> Reception {
     do {
       return try await readHead()
     } catch {
@@ -25,30 +33,32 @@ extension HTTPConnection {
       await refuseRequest(rejection)
       // A loop is found in a head that is complete.
       if isToldOf { service.noteRefusal(of: self, isRead: rejection.kind == .loopDetected, rejection) }
-      return false
+      return .over
     }
   }
 
   @inline(__always)
-  private func readHead() async throws -> Bool {
+  private func readHead() async throws -> Reception {
+    if connection.successor != nil { return .handedOver }
     parser.reset()
     request.method = .get
     request.version = .http11
     isHead = false
     keepsAlive = true
-    let isFirst = ordinal == 1
+    let isFirst = isFirstOfConnection
     var limit = connection.now + (isFirst ? options.headTimeout : options.keepAliveTimeout)
     var hasBegun = !inbox.isEmpty
     if hasBegun {
       limit = begin(limit)
       // A long row of pipelined requests must not keep the others waiting.
       await connection.passTurn()
-      if try parseInbox() { return true }
+      if try parseInbox() { return .received }
     }
     while true {
       guard wire.mayRead else {
         if !hasBegun {
-          guard try await connection.waitIdle(until: limit) else { return false }
+          guard try await connection.waitIdle(until: limit) else { return .over }
+          if connection.successor != nil { return .handedOver }
         } else if try await !connection.wait(for: connection.client, .readable, until: limit) {
           throw Rejection(.handshakeTimeout, detail: "the request's head is not complete after \(options.headTimeout)")
         }
@@ -60,7 +70,7 @@ extension HTTPConnection {
         received = wire.read(connection.loop.scratch, Self.headRead)
         guard case .bytes(let count) = received else {
           if received == .wouldBlock { continue }
-          return false
+          return .over
         }
         if !hasBegun { limit = begin(limit) }
         isComplete = try parse(scratch: count)
@@ -68,11 +78,11 @@ extension HTTPConnection {
         received = fillInbox()
         guard case .bytes = received else {
           if received == .wouldBlock { continue }
-          return false
+          return .over
         }
         isComplete = try parseInbox()
       }
-      if isComplete { return true }
+      if isComplete { return .received }
       hasBegun = true
     }
   }
@@ -81,8 +91,10 @@ extension HTTPConnection {
   /// from the beginning.
   private func begin(_ limit: Instant) -> Instant {
     startedAt = connection.now
-    return ordinal == 1 ? limit : connection.now + options.headTimeout
+    return isFirstOfConnection ? limit : connection.now + options.headTimeout
   }
+
+  private var isFirstOfConnection: Bool { ordinal == 1 && !isContinued }
 
   private func fillInbox() -> Socket.Outcome {
     var received = Socket.Outcome.wouldBlock

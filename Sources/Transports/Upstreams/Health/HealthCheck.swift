@@ -80,11 +80,11 @@ public struct HealthCheck: Sendable, Hashable {
     self.port = port
   }
 
-  /// `GET /health`, `TCP connect`: for plans and reports.
+  /// `GET /health`, `TCP connect`: for plans and reports, and so without the query, which may hold a token.
   public var label: String {
     switch question {
     case .tcp(_, let expect): expect.isEmpty ? "TCP connect" : "TCP answer"
-    case .http(let question): "\(question.method) \(question.path)"
+    case .http(let question): "\(question.method) \(question.path.prefix { $0 != "?" })"
     }
   }
 
