@@ -123,6 +123,9 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
   /// Called when a head has been written: the world may change before the body.
   public var afterHead: () throws -> Void = {}
   private var unread: [[UInt8]]
+  /// What of the body has been read, and how much of it an element above wants to have kept.
+  private var taken: [UInt8] = []
+  private var keptLimit = 0
 
   public init(id: UInt64, client: MockClient, listener: ListenerInfo, runtime: TestRuntime, stream: MemoryStream?) {
     mock = client
@@ -156,8 +159,18 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
   public override func readBody(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
     guard let first = unread.first else { return false }
     buffer.append(contentsOf: first.prefix(limit))
+    taken += first.prefix(limit)
     if first.count > limit { unread[0].removeFirst(limit) } else { unread.removeFirst() }
     return true
+  }
+
+  public override var isRepeatable: Bool { taken.count <= keptLimit }
+
+  public override func keepForRepeat(upTo limit: Int) { keptLimit = max(keptLimit, limit) }
+
+  public override func beginRepeat() {
+    if !taken.isEmpty { unread.insert(taken, at: 0) }
+    taken = []
   }
 
   public override func writeBody(_ bytes: RawSpan) async throws {
@@ -182,6 +195,8 @@ public final class MockHTTPExchange: HTTPExchange, MockExchange {
     _ status: Int, _ fields: KeyValuePairs<HeaderName, String> = [:], body: [UInt8] = [], cutAfter: Int? = nil
   ) async throws -> Summary {
     var isRelayed = false
+    upstreamStatus = status
+    noteUpstreamAnswer(at: now)
     try await commit { head in
       head.status = status
       for (name, value) in fields { head.fields.add(name, value) }

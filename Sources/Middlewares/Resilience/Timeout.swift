@@ -30,5 +30,19 @@ public struct Timeout: ImmediateMiddleware {
     if let above = problems.nearest(Timeout.self), above.limit <= limit {
       problems.note("timeout: \(limit) never passes, because the timeout of \(above.limit) above it passes first")
     }
+    checkAttempts(&problems)
+  }
+
+  /// Below a retry it is a limit for each attempt; together they have to fit what stands above the retry.
+  private func checkAttempts(_ problems: inout Problems) {
+    guard let place = problems.above.lastIndex(where: { $0 is Retry }), let retry = problems.above[place] as? Retry,
+      retry.perTry == nil, retry.attempts > 1,
+      let outer = problems.above[..<place].lazy.reversed().compactMap({ $0 as? Timeout }).first
+    else { return }
+    let pauses = retry.backoff.total(attempts: retry.attempts)
+    guard limit < outer.limit, limit * retry.attempts + pauses > outer.limit else { return }
+    problems.refuse(
+      "\(retry.attempts) attempts of \(limit) with pauses of up to \(pauses) in all do not fit the timeout of "
+        + "\(outer.limit) above the retry")
   }
 }

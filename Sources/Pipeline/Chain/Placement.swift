@@ -117,6 +117,14 @@ public struct Placement: Sendable {
     lastOpened = route
   }
 
+  /// Places a destination beside the way that exchanges usually take: it does not stand above what comes next.
+  mutating func aside(_ body: (inout Placement) -> Void) {
+    let above = problems.above
+    body(&self)
+    problems.above = above
+    lastOpened = enclosing.last ?? -1
+  }
+
   /// Says what of the old chain found no place in this one.
   mutating func finish() {
     for dropped in predecessors.left {

@@ -29,6 +29,10 @@ open class Exchange {
   @exclusivity(unchecked) public final private(set) var ordinal = 1
   /// 1 on the first try; a retry above counts on.
   @exclusivity(unchecked) public final var attempt = 1
+  /// For a retry above: attempts that are left after the one that runs.
+  @exclusivity(unchecked) package final var attemptsLeft = 0
+  /// A retry above has decided already that the attempt which is about to fail is repeated.
+  @exclusivity(unchecked) package final var isRepeatGranted = false
   /// What middlewares said about it so far.
   public final private(set) var annotations = Annotations()
   /// The destination that a rule has checked; destinations dial this one and no other.
@@ -44,6 +48,10 @@ open class Exchange {
   @exclusivity(unchecked) package final var upstreamTriedAt = Instant(nanoseconds: 0)
   /// Told of the answer of the upstream that is tried. A destination sets it around ``forward(to:over:)``.
   package final var upstreamWatch: (any UpstreamWatch)?
+  /// Who is to be told when an upstream answers, outermost first.
+  final var answerWatches: [AnswerWatch] = []
+  /// A limit that ends with the upstream's answer.
+  final var answerLimit: AnswerLimit?
   /// Payload bytes so far; kept current by the relay at least once a second.
   @exclusivity(unchecked) public final var traffic = Traffic()
 
@@ -111,16 +119,22 @@ open class Exchange {
     return try await runtime.relay(client: clientStream, upstream: upstream, for: self)
   }
 
-  /// Transport: the upstream has answered. What is known of the answer has been stored before.
-  package final func noteUpstreamAnswer(at instant: Instant) {
-    upstreamAnsweredAt = instant
-    upstreamWatch?.upstreamAnswered(self)
-  }
-
   /// Whether trying it again, before the commit, has the effect of trying it once even if an upstream has seen it.
   ///
   /// True for a tunnel: before the commit none of the client's bytes was sent on.
   open var isIdempotent: Bool { true }
+
+  /// Whether all that the client has sent so far can be sent to an upstream once more, as far as it has been sent on at all.
+  open var isRepeatable: Bool { true }
+
+  /// A retry asks: what is sent on from now on is kept, so that it can be sent again. Does nothing where nothing is sent on
+  /// before the commit.
+  ///
+  /// - Parameter limit: bytes that are kept at most. An exchange that sends more on goes on, and is repeatable no longer.
+  open func keepForRepeat(upTo limit: Int) {}
+
+  /// A retry is about to call `next` again: what was kept stands before what the client still sends.
+  open func beginRepeat() {}
 
   /// Subject of the client's TLS certificate, once transports have TLS.
   open var peerCertificate: String? { nil }
@@ -133,6 +147,8 @@ open class Exchange {
     isCommitted = false
     ordinal += 1
     attempt = 1
+    attemptsLeft = 0
+    isRepeatGranted = false
     annotations = Annotations()
     approved = nil
     requestedDestination = nil
@@ -163,12 +179,6 @@ open class Exchange {
 extension Exchange {
   /// Unsays what an element without consequence has said of its limit.
   final func annotateNothing(since old: Annotations.RateLimit?) { annotations.rateLimit = old }
-}
-
-/// Whoever wants to know when the upstream that is tried answers, and not only when all is over: a tunnel may live for days.
-package protocol UpstreamWatch: AnyObject, Sendable {
-  /// Called at most once a try, on the exchange's loop.
-  func upstreamAnswered(_ exchange: Exchange)
 }
 
 @available(*, unavailable, message: "an exchange belongs to its connection's task")

@@ -48,8 +48,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   /// How the client's side is spoken, `http` or `https`: as a trusted proxy in front says, or else as the connection is.
   open var scheme: String { "http" }
 
-  /// By its method (RFC 9110, 9.2.2).
-  open override var isIdempotent: Bool { request.method.isIdempotent }
+  /// By its method (RFC 9110, 9.2.2), as long as what was sent on of its body can be sent again.
+  open override var isIdempotent: Bool { request.method.isIdempotent && isRepeatable }
 
   open override func recycle(id: UInt64) {
     super.recycle(id: id)

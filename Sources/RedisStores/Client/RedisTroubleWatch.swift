@@ -5,7 +5,7 @@ internal import Synchronization
 /// of its changes, and the probes that find out in the background when Redis is back.
 final class RedisTroubleWatch: Sendable {
   private struct State {
-    var breaker: CircuitBreaker
+    var breaker: StoreBreaker
     var opened = 0
     var closed = 0
     var services: (any BackgroundServices)?
@@ -25,7 +25,7 @@ final class RedisTroubleWatch: Sendable {
   init(_ name: String, threshold: Int, pause: Duration, meanwhile: String = "") {
     self.name = name
     self.meanwhile = meanwhile
-    state = Mutex(State(breaker: CircuitBreaker(threshold: threshold, pause: pause)))
+    state = Mutex(State(breaker: StoreBreaker(threshold: threshold, pause: pause)))
   }
 
   /// Whether ordinary work may ask.

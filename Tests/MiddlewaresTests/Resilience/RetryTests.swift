@@ -134,7 +134,7 @@ import Testing
     harness.clock.advance(by: .seconds(4))
     #expect(run.calls == 2)
     harness.clock.advance(by: .seconds(4))
-    #expect(run.rejection?.detail == "after 4.0 seconds")
+    #expect(run.rejection?.detail == "no answer after 4.0 seconds")
   }
 
   @Test func theDeadlineAboveIsNotRetried() async throws {

@@ -52,6 +52,8 @@ extension HTTPConnection {
     guard answer == .none else { throw Rejection(.internalError, detail: "HTTP: an answer was begun already") }
     decidePersistence(head)
     share.head.removeAll(keepingCapacity: true)
+    // What has an answer is not asked again.
+    replay.release(on: connection.loop)
     answer = .begun
   }
 

@@ -33,6 +33,8 @@ final class HTTPConnection: HTTPExchange {
   /// Whether `100 (Continue)` has been sent to the client, by whomever.
   @exclusivity(unchecked) var hasSentContinue = false
   var pace = BodyPace()
+  /// What of the body has been handed on, where a retry wants to be able to send it again.
+  var replay = ReplayBuffer()
   /// Whether the client asked with HEAD, and so gets no body; elements may ask the upstream with another method.
   @exclusivity(unchecked) var isHead = false
 
@@ -97,15 +99,23 @@ final class HTTPConnection: HTTPExchange {
     // What was read ahead, and what the client has not taken yet, belong to the connection.
     swap(&inbox, &old.inbox)
     swap(&outbox, &old.outbox)
+    old.replay.release(on: old.connection.loop)
   }
 
-  /// A request whose body has been handed on in part cannot be repeated, whatever its method.
-  override var isIdempotent: Bool { !hasTakenBody && request.method.isIdempotent }
+  /// A request whose body has been handed on in part cannot be repeated, whatever its method, unless that part was kept.
+  override var isRepeatable: Bool { !hasTakenBody || replay.isWhole }
+
+  override func keepForRepeat(upTo limit: Int) {
+    if !requestBody.hasEnded { replay.begin(upTo: limit, isTouched: hasTakenBody) }
+  }
+
+  override func beginRepeat() { replay.rewind() }
 
   override func recycle(id: UInt64) {
     super.recycle(id: id)
     requestBody.beginNone()
     hasTakenBody = false
+    replay.release(on: connection.loop)
     allowance = Allowance()
     bodyReceived = 0
     hasSentContinue = false
@@ -267,6 +277,7 @@ final class HTTPConnection: HTTPExchange {
     if let socket = wire.socket, socket.descriptor >= 0, mayHaveUnreadBytes, !connection.isCut { await linger(socket) }
     inbox.release(on: connection.loop)
     outbox.release(on: connection.loop)
+    replay.release(on: connection.loop)
     wire.stream.close()
   }
 

@@ -12,13 +12,11 @@ final class HTTPShare {
   var lines: [UInt8] = []
   private var date: [UInt8] = []
   private var dateHolds = Instant(nanoseconds: 0)
-  private var complaintsLeft = 0
-  private var complaintsSuppressed = 0
-  private var complaintsRenewed = Instant(nanoseconds: 0)
-
-  /// Lines of the operational log about clients that speak no HTTP, for each loop and second: whoever sends garbage must not
-  /// be able to fill the disk with it.
-  private static let complaintsPerSecond = 10
+  /// Lines of the operational log about clients that speak no HTTP, for each loop: whoever sends garbage must not be able to
+  /// fill the disk with it.
+  private var complaints = LineQuota(10, every: .seconds(1))
+  /// Long uploads are nothing unusual: it is enough to be told now and then that they are not repeated.
+  private var lostReplays = LineQuota(1, every: .seconds(10))
 
   init(_ loop: Loop) {
     self.loop = loop
@@ -43,18 +41,51 @@ final class HTTPShare {
 
   /// Says in the operational log why a client was sent away before any chain heard of it.
   func complain(_ connection: Connection, _ exchange: Exchange, _ rejection: Rejection) {
-    if loop.now >= complaintsRenewed {
-      complaintsRenewed = loop.now + .seconds(1)
-      complaintsLeft = Self.complaintsPerSecond
-    }
-    guard complaintsLeft > 0 else {
-      complaintsSuppressed += 1
-      return
-    }
-    complaintsLeft -= 1
-    let (name, client, unsaid) = (exchange.listener.name, exchange.client, complaintsSuppressed)
-    complaintsSuppressed = 0
+    guard let unsaid = complaints.next(loop.now) else { return }
+    let (name, client) = (exchange.listener.name, exchange.client)
+    connection.log(.notice, "\(name): \(client): \(rejection)\(Self.unsaid(unsaid))")
+  }
+
+  /// Says that a request goes on which is too long to be sent a second time.
+  func tellOfLostReplay(_ connection: Connection, _ exchange: Exchange) {
+    guard let unsaid = lostReplays.next(loop.now) else { return }
+    let (name, id) = (exchange.listener.name, exchange.id)
     connection.log(
-      .notice, "\(name): \(client): \(rejection)" + (unsaid > 0 ? " (\(unsaid) more like this were not written)" : ""))
+      .notice,
+      "\(name): exchange \(id): the request's body is longer than what is kept of it: it goes on, and is not tried again"
+        + Self.unsaid(unsaid))
+  }
+
+  private static func unsaid(_ count: Int) -> String {
+    count > 0 ? " (\(count) more like this were not written)" : ""
+  }
+}
+
+/// How many lines of one kind are written in a while. Pure.
+struct LineQuota {
+  private let most: Int
+  private let interval: Duration
+  private var left = 0
+  private var unsaid = 0
+  private var renewed = Instant(nanoseconds: 0)
+
+  init(_ most: Int, every interval: Duration) {
+    self.most = most
+    self.interval = interval
+  }
+
+  /// How many were not written before this one; `nil`: this one is not to be written either.
+  mutating func next(_ now: Instant) -> Int? {
+    if now >= renewed {
+      renewed = now + interval
+      left = most
+    }
+    guard left > 0 else {
+      unsaid += 1
+      return nil
+    }
+    left -= 1
+    defer { unsaid = 0 }
+    return unsaid
   }
 }

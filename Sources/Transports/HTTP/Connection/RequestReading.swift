@@ -183,6 +183,7 @@ extension HTTPConnection {
       traffic.up += UInt64(step.consumed)
       if step.payload.isEmpty { continue }
       try countBody(step.payload.count)
+      keepForReplay(UnsafeRawBufferPointer(start: base + step.payload.lowerBound, count: step.payload.count))
       return .payload((Self.bodyOffset + step.payload.lowerBound)..<(Self.bodyOffset + step.payload.upperBound))
     }
     return .ended
@@ -197,9 +198,21 @@ extension HTTPConnection {
     }
   }
 
+  private func keepForReplay(_ payload: UnsafeRawBufferPointer) {
+    let total: UInt64? = if case .bytes(let length) = request.body { length } else { nil }
+    if replay.append(payload, of: total, on: connection.loop) { return }
+    share.tellOfLostReplay(connection, self)
+  }
+
   func readBodyBytes(into buffer: inout [UInt8], atMost limit: Int) async throws -> Bool {
     precondition(limit > 0, "atMost: \(limit); allowed is 1 or more")
     try await sendContinue()
+    if replay.hasUnread {
+      let again = UnsafeRawBufferPointer(rebasing: replay.unread.prefix(limit))
+      buffer.append(contentsOf: again)
+      replay.advance(again.count)
+      return true
+    }
     while true {
       if requestBody.hasEnded { return false }
       if inbox.isEmpty, !wire.mayRead { try await waitForBody() }

@@ -18,9 +18,10 @@ extension HTTPConnection {
   func relay(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
     upstreamAnsweredAt = nil
     upstreamStatus = nil
-    if hasTakenBody {
+    if hasTakenBody, !replay.isWhole || !replay.isAtStart {
       throw Rejection(
-        .upstreamReset, retry: .pointless, detail: "the request's body was sent already, and cannot be again")
+        .upstreamReset, source: .proxy, retry: .pointless,
+        detail: "the request's body was sent already, and cannot be again")
     }
     if isDetached { connection.outlivesClient = true }
     if case .answer(let status, let type, let body) = try Forwarder.turn(of: request) {
@@ -45,22 +46,23 @@ extension HTTPConnection {
       }
       // The kept connection had been closed before the request reached anybody: once more, over a new one.
       call.abort(on: connection.loop)
+      replay.rewind()
       mayReuse = false
     }
   }
 
   // MARK: The connection to the upstream
 
-  /// Whether a request may be sent again when nothing at all came back (RFC 9112, 9.3.1): only what is idempotent, and only
-  /// while no byte of its body has been consumed.
-  private var mayBeSentAgain: Bool { isIdempotent && requestBody.hasEnded }
+  /// Whether a request may be sent again when nothing at all came back (RFC 9112, 9.3.1): only what is idempotent, and whose
+  /// body is still here as far as it has been sent.
+  private var mayBeSentAgain: Bool { isIdempotent }
 
   /// Takes a connection from the pool. False when there is none.
   private func takeKept(_ destination: ApprovedDestination, _ link: UpstreamLink) -> Bool {
     guard link.proxyProtocol == nil else { return false }
     while let idle = share.pool.take(link, destination.addresses) {
       // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
-      if !mayBeSentAgain, let socket = idle.socket, !socket.isQuiet {
+      if !mayBeSentAgain || !requestBody.hasEnded, let socket = idle.socket, !socket.isQuiet {
         socket.close()
         continue
       }
@@ -103,7 +105,7 @@ extension HTTPConnection {
         case .lost:
           if call.isReused, !call.hasAnswered, mayBeSentAgain { return false }
           throw Rejection(
-            .upstreamReset, retry: hasTakenBody ? .pointless : nil, detail: "the upstream closed without an answer")
+            .upstreamReset, retry: isRepeatable ? nil : .pointless, detail: "the upstream closed without an answer")
         case .switching:
           noteAnswer()
           try await switchProtocol(upstream)
@@ -206,7 +208,7 @@ extension HTTPConnection {
 
   private func noHead() -> Rejection {
     Rejection(
-      .deadlineExceeded, source: .upstream, retry: hasTakenBody ? .pointless : nil,
+      .deadlineExceeded, source: .upstream, retry: isRepeatable ? nil : .pointless,
       detail: "the upstream did not answer within \(options.responseTimeout)")
   }
 }

@@ -10,6 +10,7 @@ extension HTTPConnection {
     share.head.removeAll(keepingCapacity: true)
     appendRequestHead(destination, link)
     call.isUploading = !requestBody.hasEnded
+    if replay.hasUnread { return resend(to: upstream) }
     if !call.isUploading { return try finishUpload(share.head, upstream) }
     if inbox.isEmpty || allowance.up <= 0 { return share.head.withUnsafeBytes { send($0, to: upstream) } }
     // The head is short of the scratch buffer's room for one, or goes by itself.
@@ -27,6 +28,23 @@ extension HTTPConnection {
     }
     send(UnsafeRawBufferPointer(start: base + framed.lowerBound - head, count: head + framed.count), to: upstream)
     noteUploadEnd()
+  }
+
+  /// Once more: behind the head what was kept of the body. What the client still sends of it follows as it comes.
+  private func resend(to upstream: RelaySide) {
+    let kept = replay.unread
+    let isChunked = if case .unknown = request.body { true } else { false }
+    if isChunked { ChunkSerializer.appendHead(kept.count, to: &share.head) }
+    share.head.withUnsafeBytes { send($0, to: upstream) }
+    send(kept, to: upstream)
+    replay.advance(kept.count)
+    if isChunked {
+      share.head.removeAll(keepingCapacity: true)
+      ChunkSerializer.appendEnd(to: &share.head)
+      if !call.isUploading { appendLastChunk(requestBody.trailers) }
+      share.head.withUnsafeBytes { send($0, to: upstream) }
+    }
+    if !call.isUploading { call.headEnds = connection.now + options.responseTimeout }
   }
 
   private func finishUpload(_ bytes: [UInt8], _ upstream: RelaySide) throws {

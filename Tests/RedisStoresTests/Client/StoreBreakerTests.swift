@@ -4,13 +4,13 @@ import Testing
 
 @testable import RedisStores
 
-struct CircuitBreakerTests {
+struct StoreBreakerTests {
   private func at(_ milliseconds: Int) -> Instant { Instant(nanoseconds: 1_000_000 * UInt64(milliseconds)) }
 
   @Test func itOpensAtTheThresholdOfFailuresInARow() {
-    var breaker = CircuitBreaker(threshold: 3, pause: .milliseconds(100))
-    func failed(_ milliseconds: Int) -> CircuitBreaker.Change? { breaker.failed(now: at(milliseconds)) }
-    func succeeded() -> CircuitBreaker.Change? { breaker.succeeded() }
+    var breaker = StoreBreaker(threshold: 3, pause: .milliseconds(100))
+    func failed(_ milliseconds: Int) -> StoreBreaker.Change? { breaker.failed(now: at(milliseconds)) }
+    func succeeded() -> StoreBreaker.Change? { breaker.succeeded() }
     #expect(failed(0) == nil)
     #expect(failed(1) == nil)
     #expect(succeeded() == nil)
@@ -26,7 +26,7 @@ struct CircuitBreakerTests {
   }
 
   @Test func halfOpenItLetsOneProbeThroughWhichDecides() {
-    var breaker = CircuitBreaker(threshold: 1, pause: .milliseconds(100))
+    var breaker = StoreBreaker(threshold: 1, pause: .milliseconds(100))
     func mayProbe(_ milliseconds: Int) -> Bool { breaker.mayProbe(now: at(milliseconds)) }
     #expect(!mayProbe(0))
     _ = breaker.failed(now: at(0))

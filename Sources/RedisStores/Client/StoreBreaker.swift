@@ -4,7 +4,7 @@ internal import Pipeline
 ///
 /// Closed, it lets everything through and counts failures in a row. At the threshold it opens: nothing is let through for a
 /// while. Then it is half open: one probe is let through, and its end decides.
-struct CircuitBreaker: Sendable {
+struct StoreBreaker: Sendable {
   /// What has just changed: worth a line in the log and a count.
   enum Change: Hashable, Sendable {
     case opened(failures: Int)
