@@ -29,7 +29,9 @@ struct Gateway {
   var http: HTTPSettings
 
   @ProxyBuilder var body: some Proxy {
+    let metrics = Metrics()
     let edge = Chain {
+      metrics
       if let format = settings.log.format { AccessLog(format, to: log) }
       UsageTracking(accounting.usage)
       TokenBucket(.perSecond(100, burst: 200), per: .clientAddress)

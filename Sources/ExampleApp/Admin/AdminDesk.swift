@@ -12,8 +12,14 @@ final class AdminDesk: Sendable {
   private let started: UnixTime
   private let services = Mutex<(any BackgroundServices)?>(nil)
   private let operation = Mutex<ProxyOperation?>(nil)
+  private let process = ProcessMetrics()
+  /// What stands in no chain and has numbers to show.
+  private let sources: [any MetricSource]
 
-  init(_ accounting: Accounting, users: UserSettings, clock: WallClock = .system) {
+  init(
+    _ accounting: Accounting, users: UserSettings, sources: [any MetricSource] = [], clock: WallClock = .system
+  ) {
+    self.sources = sources
     self.accounting = accounting
     self.users = users
     self.clock = clock
@@ -23,6 +29,15 @@ final class AdminDesk: Sendable {
   func lend(_ services: any BackgroundServices) { self.services.withLock { $0 = services } }
 
   private var borrowed: (any BackgroundServices)? { services.withLock { $0 } }
+
+  // MARK: Metrics
+
+  func collect(into page: inout MetricPage) {
+    if let server = server.current { page.add(server) }
+    page.add(process)
+    for source in sources { page.add(source) }
+    if let writer = accounting.writer { page.add(writer) }
+  }
 
   // MARK: Statistics
 
@@ -140,7 +155,8 @@ final class AdminDesk: Sendable {
 
   // MARK: Connections
 
-  func connections(after id: UInt64, limit: Int, of user: String?) async -> JSON {
+  /// - Parameter showsUsers: else neither who somebody is nor where they want to go is shown.
+  func connections(after id: UInt64, limit: Int, of user: String?, showsUsers: Bool) async -> JSON {
     let reports =
       await server.current?.openExchanges(after: id, limit: limit) { report in
         user == nil || report.principal?.id == user
@@ -148,8 +164,9 @@ final class AdminDesk: Sendable {
     let rows = reports.map { report -> JSON in
       .object([
         "id": .int(Int(clamping: report.id)), "listener": .string(report.listener),
-        "client": .string("\(report.client)"), "identity": .text(report.principal?.id),
-        "destination": .text(report.destination.map { "\($0)" }), "upstream": .text(report.upstream.map { "\($0)" }),
+        "client": .string("\(report.client)"), "identity": .text(showsUsers ? report.principal?.id : nil),
+        "destination": .text(showsUsers ? report.destination.map { "\($0)" } : nil),
+        "upstream": .text(showsUsers ? report.upstream.map { "\($0)" } : nil),
         "seconds": .int(Int(report.age.components.seconds)), "up": .int(Int(clamping: report.traffic.up)),
         "down": .int(Int(clamping: report.traffic.down)),
       ])

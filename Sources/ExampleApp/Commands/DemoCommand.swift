@@ -10,7 +10,8 @@ struct DemoCommand: Command {
   static let name = "demo"
   static let summary = "the whole system with built-in origins and a demo user, loopback only"
   static let flags: [Flag] =
-    [AdminSettings.flag, LedgerSettings.demoFlag] + QuotaSettings.flags + CacheSettings.flags + ServiceSettings.flags
+    [AdminSettings.flag] + AdminSettings.httpFlags + [LedgerSettings.demoFlag] + QuotaSettings.flags
+    + CacheSettings.flags + ServiceSettings.flags
     + HTTPSettings.flags
   static let examples = ["ExampleApp demo", "ExampleApp demo --log json"]
 
@@ -23,6 +24,7 @@ struct DemoCommand: Command {
   private let accounting: Accounting
   private let ledger: LedgerSettings
   private let flags: ParsedFlags
+  private let adminHTTP: AdminListener.Place?
 
   init(_ flags: ParsedFlags) throws {
     self.flags = flags
@@ -31,6 +33,7 @@ struct DemoCommand: Command {
       try QuotaSettings(flags), ledger: try ledger.makeForServer(), cache: try CacheSettings(flags))
     settings = try ServiceSettings(flags)
     http = try HTTPSettings(flags)
+    adminHTTP = try AdminSettings.http(flags)
   }
 
   func run() async throws -> Int32 {
@@ -40,9 +43,10 @@ struct DemoCommand: Command {
     guard let table = users.table else { preconditionFailure("there is a user") }
     try ledger.prepare()
     defer { accounting.writer?.ledger.close() }
-    let desk = AdminDesk(accounting, users: users)
     let tokens = try TokenTable([TokenTable.Token(Self.token, user: Self.user)])
     let log = settings.makeLog()
+    let desk = AdminDesk(accounting, users: users, sources: [log])
+    if let warning = AdminSettings.warning(about: adminHTTP) { printError("warning: \(warning)") }
     let gateway = Gateway(
       socks5: both(8001), tcp: both(9000), reverse: both(8080), forward: both(8002), upstream: "127.0.0.1:8082",
       origin: "127.0.0.1:8081", users: table, tokens: tokens,
@@ -50,7 +54,8 @@ struct DemoCommand: Command {
       http: http)
     let admin = try AdminSettings.path(flags, makesDirectory: true)
     var parts: [any Proxy] = [gateway.body, origins]
-    if let admin { parts.append(AdminSocket(path: admin, desk: desk).body) }
+    if let admin { parts.append(AdminListener(place: .socket(admin), desk: desk).body) }
+    if let adminHTTP { parts.append(AdminListener(place: adminHTTP, desk: desk).body) }
     let app = Proxies(parts)
     // The chains of 127.0.0.1 and of ::1 are the same: one drawing is enough.
     var drawn = gateway
@@ -115,7 +120,7 @@ struct DemoCommand: Command {
         curl -p -x http://\(Self.user):\(Self.password)@localhost:8002 http://localhost:8081/   # the same through CONNECT
         curl -i -x http://localhost:8002 http://localhost:8081/                           # 407
         printf 'hello\\n' | nc -N localhost 9000                                           # raw TCP, to the echo
-      \(admin.map(operation) ?? "")
+      \(admin.map(operation) ?? "")\(watching(listening) ?? "")
       Ctrl-C stops it. One line follows for each exchange.
 
       """
@@ -132,6 +137,16 @@ private func operation(_ admin: String) -> String {
     ExampleApp users block \(DemoCommand.user) --admin \(admin)   # and unblock, reset
 
   """
+}
+
+/// Lines to try for who watches.
+private func watching(_ listening: [ListenerInfo]) -> String? {
+  guard let admin = listening.first(where: { $0.name == AdminListener.httpName }) else { return nil }
+  return """
+      curl http://\(admin.address)/metrics     # for Prometheus
+      curl -i http://\(admin.address)/readyz   # 503 from the moment in which it is stopped
+
+    """
 }
 
 /// Whether a socket can be bound to ::1 (containers often have no IPv6).

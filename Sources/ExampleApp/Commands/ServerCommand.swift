@@ -14,7 +14,8 @@ struct ServerCommand: Command {
       .list("forward", "ADDR", "an HTTP forward proxy listens here; may be given more than once"),
       .list("reverse", "ADDR", "an HTTP reverse proxy listens here, with --origin; may be given more than once"),
       .value("origin", "HOST:PORT", "the origin of the reverse proxy, or unix:/path"),
-    ] + UserSettings.flags + [AdminSettings.flag, LedgerSettings.flag] + QuotaSettings.flags + CacheSettings.flags
+    ] + UserSettings.flags + [AdminSettings.flag] + AdminSettings.httpFlags + [LedgerSettings.flag]
+    + QuotaSettings.flags + CacheSettings.flags
     + ServiceSettings.flags
     + HTTPSettings.flags
   static let examples = [
@@ -29,6 +30,7 @@ struct ServerCommand: Command {
   private let ledger: LedgerSettings
   private let log: LogWriter
   private let flags: ParsedFlags
+  private let adminHTTP: AdminListener.Place?
 
   init(_ flags: ParsedFlags) throws {
     self.flags = flags
@@ -38,6 +40,7 @@ struct ServerCommand: Command {
     accounting = Accounting(
       try QuotaSettings(flags), ledger: try ledger.makeForServer(), cache: try CacheSettings(flags))
     _ = try AdminSettings.path(flags, makesDirectory: false)
+    adminHTTP = try AdminSettings.http(flags)
     guard let table = users.table else {
       throw SettingsError("no user may log in: name users with --users FILE or --user NAME:PASSWORD")
     }
@@ -70,13 +73,15 @@ struct ServerCommand: Command {
 
   func run() async throws -> Int32 {
     for warning in users.warnings { printError("warning: \(warning)") }
+    if let warning = AdminSettings.warning(about: adminHTTP) { printError("warning: \(warning)") }
     try ledger.prepare()
     defer { accounting.writer?.ledger.close() }
     var parts: [any Proxy] = [gateway.body]
-    let desk = AdminDesk(accounting, users: users)
+    let desk = AdminDesk(accounting, users: users, sources: [log])
     if let path = try AdminSettings.path(flags, makesDirectory: true) {
-      parts.append(AdminSocket(path: path, desk: desk).body)
+      parts.append(AdminListener(place: .socket(path), desk: desk).body)
     }
+    if let adminHTTP { parts.append(AdminListener(place: adminHTTP, desk: desk).body) }
     return try await serve(Proxies(parts), settings, log: log, desk: desk) { listening in
       for listener in listening { printError("\(listener.name) listens on \(listener.address)") }
     }

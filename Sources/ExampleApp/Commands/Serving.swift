@@ -25,7 +25,11 @@ func serve(
   let server: Server
   do {
     server = try Server(app, options: options)
-  } catch let error as ConfigurationError where error.listener == AdminSocket.name {
+  } catch let error as ConfigurationError where error.listener == AdminListener.httpName {
+    throw SettingsError(
+      "--admin-http: \(error.messages.joined(separator: "; ")); name another address with --admin-http ADDR, or say "
+        + "--admin-http off")
+  } catch let error as ConfigurationError where error.listener == AdminListener.socketName {
     throw SettingsError(
       "--admin: \(error.messages.joined(separator: "; ")); name another socket with --admin PATH, or say --admin off")
   }

@@ -7,6 +7,37 @@ enum AdminSettings {
     "admin", "PATH|off",
     "the admin socket, for its owner alone (default: sluice.sock in $XDG_RUNTIME_DIR, or in /tmp/sluice-UID)")
 
+  static let httpFlags: [Flag] = [
+    .value(
+      "admin-http", "ADDR|off", "metrics, health checks and upstreams for whoever can connect",
+      default: "127.0.0.1:9901"),
+    .list(
+      "admin-http-host", "NAME",
+      "a host that requests to --admin-http may be for, besides addresses and localhost; may be given more than once"),
+  ]
+
+  /// Where the admin listener on TCP is; `nil`: off.
+  static func http(_ flags: ParsedFlags) throws -> AdminListener.Place? {
+    let names = flags.all("admin-http-host")
+    for name in names where DomainName(name) == nil {
+      throw SettingsError("--admin-http-host", value: name, allowed: "the name of a host")
+    }
+    let text = flags.text("admin-http") ?? "off"
+    if text == "off" { return nil }
+    guard let address = SocketAddress(text), case .ip = address else {
+      throw SettingsError(
+        "--admin-http", value: text, allowed: "1.2.3.4:9901, [::1]:9901, :9901, localhost:9901 or off")
+    }
+    return .http(address, names: names)
+  }
+
+  /// What is said where others than this machine can ask.
+  static func warning(about place: AdminListener.Place?) -> String? {
+    guard case .http(let address, names: _)? = place, !address.isLocal else { return nil }
+    return
+      "--admin-http \(address): everybody who can connect sees metrics and clients' addresses, and can drain upstreams"
+  }
+
   /// The path; `nil`: off.
   ///
   /// - Parameter makesDirectory: whether the default directory is made where it is not there.

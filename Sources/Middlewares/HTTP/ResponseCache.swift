@@ -259,6 +259,8 @@ extension ResponseCache {
 extension ResponseCache {
   public var state: AnyObject? { hasOwnStore ? store : nil }
 
+  public var metricSources: [any MetricSource] { [store] }
+
   public var uses: Uses { .body }
 
   public var parameters: [Parameter] {

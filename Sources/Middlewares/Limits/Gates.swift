@@ -21,6 +21,9 @@ final class Gates: Sendable {
   /// Gates that are kept now.
   var count: Int { shards.map { $0.shard.withLock { $0.gates.count } }.reduce(0, +) }
 
+  /// Of the limit that has one key for all.
+  var globalLoad: (running: Int, waiting: Int) { global.load }
+
   func enter(_ key: LimitKey, limit: Int, queue: Int) -> (Gate, Gate.Entry) {
     if key == .global { return (global, global.enter(limit: limit, queue: queue)) }
     return shard(of: key).shard.withLock { shard in

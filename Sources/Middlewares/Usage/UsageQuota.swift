@@ -221,6 +221,8 @@ extension UsageQuota {
 
   public var state: AnyObject? { hasOwnStore ? store : nil }
 
+  public var metricSources: [any MetricSource] { [store] + ((store.cache as? any MetricSource).map { [$0] } ?? []) }
+
   public func validate(into problems: inout Problems) {
     for amount in [quota.limit] + plans.sorted(by: { $0.key < $1.key }).map(\.value) + overrides.named.map(\.value) {
       if let problem = amount.problem(quota.metric) { problems.refuse(problem) }

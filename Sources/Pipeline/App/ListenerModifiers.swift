@@ -40,4 +40,8 @@ extension Listener {
   ) -> Self {
     options { $0.proxyProtocol = ProxyProtocolPeers(peers, others: others, includesUnix: unix) }
   }
+
+  /// Answers while the server drains, until every other connection has ended, and counts for no limit of the server's: for
+  /// health checks, metrics and whatever an operator asks.
+  public func forOperators() -> Self { options { $0.isForOperators = true } }
 }

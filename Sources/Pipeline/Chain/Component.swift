@@ -13,6 +13,9 @@ public protocol Component: Sendable {
   /// The object that holds what changes (buckets, counters, caches). ``run(_:)`` is started once per state object, however
   /// many chains and listeners share it, and a reload hands it from the old chain to the new one.
   var state: AnyObject? { get }
+  /// Who is asked for numbers at every scrape, each object once however many elements name it. Default: ``state`` where it is a
+  /// source. An element that was given a store names it here, whether or not a reload hands it on.
+  var metricSources: [any MetricSource] { get }
   /// Reports what cannot work, before anything listens: `problems.refuse("…")`. The chain above is in `problems.above`.
   func validate(into problems: inout Problems)
   /// A background task (expiry, refresh, health checks): started with the server, cancelled after the drain.
@@ -31,6 +34,7 @@ extension Component {
   public var parameters: [Parameter] { [] }
   public var uses: Uses { [] }
   public var state: AnyObject? { nil }
+  public var metricSources: [any MetricSource] { (state as? any MetricSource).map { [$0] } ?? [] }
   public func validate(into problems: inout Problems) {}
   public func run(_ services: any BackgroundServices) async throws {}
   public mutating func adopt(from old: Self) {}

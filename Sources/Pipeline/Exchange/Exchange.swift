@@ -300,6 +300,13 @@ extension Exchange {
   /// From now on `meter` counts and limits what the exchange moves.
   public final func attach(_ meter: any ByteMeter) { meters.append(MeterEntry(meter: meter, told: traffic)) }
 
+  /// As ``attach(_:)``, unless `meter` is attached already: for one that stays until the client has its answer, and whose
+  /// element a retry may run again.
+  public final func attachOnce(_ meter: any ByteMeter) {
+    for entry in meters where entry.meter === meter { return }
+    attach(meter)
+  }
+
   /// Tells `meter` the rest, and no more after that.
   public final func detach(_ meter: any ByteMeter) {
     guard let index = meters.lastIndex(where: { $0.meter === meter }) else { return }

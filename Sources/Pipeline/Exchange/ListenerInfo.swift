@@ -17,6 +17,9 @@ public struct ListenerOptions: Hashable, Sendable {
   /// Peers that have to begin with a PROXY protocol header (v1 or v2), and whose word about the client is believed. `nil`:
   /// nobody speaks the PROXY protocol here.
   public var proxyProtocol: ProxyProtocolPeers?
+  /// Whether operators ask here how the server is. Such a listener answers while the server drains, until every other
+  /// connection has ended, and its connections are not counted among the server's.
+  public var isForOperators = false
   /// What an HTTP listener takes from its clients.
   public var http = HTTPOptions()
 

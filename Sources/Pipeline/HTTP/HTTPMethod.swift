@@ -93,6 +93,13 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     }
   }
 
+  /// Its place in ``labels``: bounded, whatever clients send.
+  package var place: Int { bit.map { $0.trailingZeroBitCount } ?? Self.known.count }
+
+  /// The names of the known methods; then what every other is shown as, and what is shown where no method was read.
+  package static let labels: [MetricLabel] =
+    known.map { MetricLabel(configured: $0.name) } + ["other", "none"]
+
   /// Appends the name as it stands in a request line.
   package func append(to wire: inout [UInt8]) {
     var name = name

@@ -25,12 +25,12 @@ struct EngineOptions: Sendable {
 final class Engine: Sendable {
   let loops: [Loop]
   let offloadPool: OffloadPool
-  private let lookupPool: OffloadPool
+  let lookupPool: OffloadPool
   let resolver: Resolver
   let dialing: DialOptions
   let splices: Bool
   let counters: EngineCounters
-  private let watchdog: StallWatchdog
+  let watchdog: StallWatchdog
   private let sink: @Sendable (LogLevel, String) -> Void
 
   /// Throws `SystemError` when the process has no descriptors left.

@@ -62,6 +62,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   var pipes: PipePool
   /// The connections that live on this loop, for drain and cut.
   let connections = ConnectionList()
+  /// Connections to upstreams that wait for the next request. Read by any thread.
+  let idleUpstreams = MetricCounters<1>()
   /// What the HTTP connections of this loop share.
   private(set) lazy var http = HTTPShare(self)
   /// Tasks that wait for the next connection.

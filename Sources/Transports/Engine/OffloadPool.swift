@@ -49,6 +49,13 @@ final class OffloadPool: @unchecked Sendable {
     return true
   }
 
+  /// Work that waits for a thread, and threads that were started.
+  var load: (waiting: Int, threads: Int) {
+    condition.lock()
+    defer { condition.unlock() }
+    return (queue.count - head, threads.count)
+  }
+
   /// Refuses further work, finishes what is queued, and waits for the threads. Not to be called on one of them.
   func shutDown() {
     condition.lock()

@@ -89,11 +89,14 @@ struct StallDetector {
   private var reportedTurn: Instant?
   private var quietUntil = Instant(nanoseconds: 0)
   private var unreported = 0
+  /// Stalls so far, those that are not reported included.
+  private(set) var stalls = 0
 
   /// Looks at a loop whose turn began at `turnStart` (nil: it waits).
   mutating func look(turnStart: Instant?, now: Instant) -> Report? {
     guard let turnStart, turnStart != reportedTurn, now - turnStart > Self.limit else { return nil }
     reportedTurn = turnStart
+    stalls += 1
     guard now >= quietUntil else {
       unreported += 1
       return nil

@@ -14,6 +14,8 @@ final class StallWatchdog: @unchecked Sendable {
   private let report: @Sendable (String) -> Void
   private let condition = Condition()
   private var stopped = false
+  /// Turns of loops that took too long, those that the log leaves out included.
+  let stalls = MetricCounters<1>()
   private var thread: pthread_t?
 
   /// `report` gets one line for the log; it is called on the watchdog's own thread.
@@ -42,7 +44,10 @@ final class StallWatchdog: @unchecked Sendable {
       condition.wait(for: Self.interval)
       let now = Loop.preciseNow
       for (position, loop) in loops.enumerated() {
-        guard let stall = detectors[position].look(turnStart: loop.gauge.turnStart, now: now) else { continue }
+        let before = detectors[position].stalls
+        let stall = detectors[position].look(turnStart: loop.gauge.turnStart, now: now)
+        stalls.add(detectors[position].stalls - before, at: 0)
+        guard let stall else { continue }
         let milliseconds = stall.lasted.nanosecondsClamped / 1_000_000
         var line = "loop \(loop.index) is stalled for \(milliseconds) ms by \(loop.gauge.currentName)"
         if stall.unreported > 0 { line += " (\(stall.unreported) more stalls since the last report)" }

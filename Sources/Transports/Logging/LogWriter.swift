@@ -14,7 +14,7 @@ internal import Synchronization
 ///
 /// Lines of one loop keep their order; lines of different loops may be up to the flush interval (20 ms) out of order.
 /// After ``stop(within:)`` nothing is written; a process that ends without it loses what is not yet written.
-public final class LogWriter: LogSink {
+public final class LogWriter: LogSink, MetricSource {
   /// Limits and looks of a writer.
   public struct Options: Hashable, Sendable {
     /// How the report of dropped lines looks.
@@ -79,6 +79,12 @@ public final class LogWriter: LogSink {
 
   /// Lines dropped since the start: the buffer was full, or the output refused them.
   public var dropped: Int { buffers.dropped }
+
+  private static let droppedLines = Metric.counter(
+    "proxy_log_dropped_lines_total",
+    "Lines of the access log that were dropped: its buffer was full, or its output refused")
+
+  public func collect(into page: inout MetricPage) { page.add(Self.droppedLines, dropped) }
 
   /// Closes the file and opens it anew under its path, after what waits has been written: for log rotation (SIGHUP). Does
   /// nothing for a descriptor. If the path cannot be opened, the old file is kept and ``lastError`` says why.

@@ -13,6 +13,7 @@ final class Intake: LoopMessage, @unchecked Sendable {
   /// The listener's limit and the server's, in this order.
   private let limits: [ConnectionLimit]
   private let doorkeeper: Doorkeeper
+  private let accepted: MetricCounters<1>
   private let left: @Sendable (_ total: Int) -> Void
   private var handler: any ConnectionHandler
   private var body: @Sendable (Connection) async -> Void
@@ -24,12 +25,13 @@ final class Intake: LoopMessage, @unchecked Sendable {
   /// - Parameter left: called when a connection has ended, with the number that is left under the last limit.
   init(
     on loop: Loop, of engine: Engine, limits: [ConnectionLimit], doorkeeper: Doorkeeper, handler: any ConnectionHandler,
-    left: @escaping @Sendable (_ total: Int) -> Void
+    accepted: MetricCounters<1>, left: @escaping @Sendable (_ total: Int) -> Void
   ) {
     self.loop = loop
     self.engine = engine
     self.limits = limits
     self.doorkeeper = doorkeeper
+    self.accepted = accepted
     self.left = left
     self.handler = handler
     label = .named(handler.listener.name)
@@ -83,6 +85,7 @@ final class Intake: LoopMessage, @unchecked Sendable {
   // MARK: On the loop
 
   private func accept(_ socket: Socket) {
+    accepted.add(1, at: 0)
     guard enter() else {
       waiting.append(socket)
       acceptor?.hold()

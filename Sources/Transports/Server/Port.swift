@@ -17,11 +17,16 @@ final class Port: Sendable {
   let name: String
   let limit: ConnectionLimit
   let doorkeeper: Doorkeeper
+  let isForOperators: Bool
+  /// Connections that were taken from the kernel, by loop.
+  private let accepted: [MetricCounters<1>]
   private let state: Mutex<State>
 
   /// Takes over an address that is listened on.
   init(_ entry: ServicePlan.Entry, on listening: Listening) {
     name = entry.name
+    isForOperators = entry.service.options.isForOperators
+    accepted = listening.descriptors.map { _ in MetricCounters() }
     limit = ConnectionLimit(entry.service.options.maxConnections)
     doorkeeper = Doorkeeper(perClient: entry.service.options.maxConnectionsPerClient)
     state = Mutex(
@@ -29,6 +34,9 @@ final class Port: Sendable {
   }
 
   var listener: ListenerInfo { state.withLock { $0.handler.listener } }
+
+  /// Connections that were taken from the kernel since the start.
+  var acceptedConnections: Int { accepted.reduce(0) { $0 + $1[0] } }
 
   var service: any Serving { state.withLock { $0.service } }
 
@@ -38,7 +46,8 @@ final class Port: Sendable {
       guard state.intakes.isEmpty else { return (nil, []) }
       state.intakes = engine.loops.map {
         Intake(
-          on: $0, of: engine, limits: [limit, total], doorkeeper: doorkeeper, handler: state.handler, left: left)
+          on: $0, of: engine, limits: [limit, total], doorkeeper: doorkeeper, handler: state.handler,
+          accepted: accepted[$0.index], left: left)
       }
       return (state.listening, state.intakes)
     }

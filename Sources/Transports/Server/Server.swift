@@ -25,6 +25,8 @@ public final class Server: Sendable {
   private let options: ServerOptions
   private let shards: Int
   private let total: ConnectionLimit
+  /// Of operators: they have no part in the server's limit, and hold up no stop.
+  private let operators = ConnectionLimit(nil)
   private let isEnding = Atomic<Bool>(false)
   private let state = Mutex(State())
   private let events: AsyncStream<ServerLifecycle.Event>
@@ -76,8 +78,11 @@ public final class Server: Sendable {
   /// The listeners with the addresses that they really got, in the order in which they were declared.
   public var listeners: [ListenerInfo] { state.withLock { $0.ports.map(\.listener) } }
 
-  /// Connections that are open, over all listeners.
+  /// Connections that are open, over all listeners but those of operators.
   public var openConnections: Int { total.count }
+
+  /// Whether the server still takes what comes: until the moment in which a stop is asked for.
+  public var isReady: Bool { !isEnding.load(ordering: .sequentiallyConsistent) }
 
   /// Connections of each listener that were closed before a chain saw them, since the start.
   public func refusedConnections() -> [RefusedConnections] {
@@ -126,6 +131,11 @@ public final class Server: Sendable {
     return page.reports
   }
 
+  /// What the metrics are made of.
+  var parts: (ports: [Port], retired: [Port], engine: Engine?) {
+    state.withLock { ($0.ports, $0.retired, $0.engine) }
+  }
+
   // MARK: Running
 
   /// Accepts and serves until the server is stopped, and returns when everything has ended. To be called once.
@@ -149,7 +159,11 @@ public final class Server: Sendable {
 
   /// Asks for an orderly stop: accept no more, let exchanges end within the grace, then cut. A second call cuts at once.
   /// From any thread; returns at once.
-  public func stop() { say.yield(.stop) }
+  public func stop() {
+    // Before anything is done about it: a balancer that asks shall hear it first.
+    isEnding.store(true, ordering: .sequentiallyConsistent)
+    say.yield(.stop)
+  }
 
   private func begin() throws -> Engine {
     let wasRun = state.withLock { state in
@@ -174,6 +188,9 @@ public final class Server: Sendable {
     return engine
   }
 
+  /// How long operators may take for their last answers.
+  private static let lastAnswers = Duration.seconds(1)
+
   private func serve(on engine: Engine, _ signals: TerminationSignals?) async -> StopReport {
     await engine.loops[0].run { signals?.start(on: $0) }
     superviseBackground()
@@ -181,6 +198,7 @@ public final class Server: Sendable {
     var lifecycle = ServerLifecycle()
     var report = StopReport()
     let alarm = Alarm(on: engine.loops[0])
+    let patience = Alarm(on: engine.loops[0])
     events: for await event in events {
       switch lifecycle.handle(event) {
       case .nothing: break
@@ -195,10 +213,17 @@ public final class Server: Sendable {
         await stopAccepting(on: engine)
         report.cutExchanges = await cut(on: engine)
         if total.count == 0 { say.yield(.empty) }
+      case .closeOperators:
+        for port in state.withLock({ $0.ports }) where port.isForOperators { await port.stopAccepting(on: engine) }
+        patience.set(for: Loop.preciseNow + Self.lastAnswers) { [say] isCancelled in
+          if !isCancelled { say.yield(.patienceIsOver) }
+        }
+        if operators.count == 0 { say.yield(.operatorsGone) }
       case .finish: break events
       }
     }
     alarm.cancel()
+    patience.cancel()
     await engine.loops[0].run { signals?.stop(on: $0) }
     let background = state.withLock { state in
       defer {
@@ -217,25 +242,28 @@ public final class Server: Sendable {
   }
 
   private func start(_ port: Port, on engine: Engine) async {
-    await port.start(on: engine, total: total) { [self] left in
-      if left == 0, isEnding.load(ordering: .sequentiallyConsistent) { say.yield(.empty) }
+    let event = port.isForOperators ? ServerLifecycle.Event.operatorsGone : .empty
+    await port.start(on: engine, total: port.isForOperators ? operators : total) { [self] left in
+      if left == 0, isEnding.load(ordering: .sequentiallyConsistent) { say.yield(event) }
     }
   }
 
   private func stopAccepting(on engine: Engine) async {
     // Before the count is looked at, so that the last connection's end is not missed.
     isEnding.store(true, ordering: .sequentiallyConsistent)
-    for port in state.withLock({ $0.ports }) { await port.stopAccepting(on: engine) }
+    for port in state.withLock({ $0.ports }) where !port.isForOperators { await port.stopAccepting(on: engine) }
   }
 
   private func cut(on engine: Engine) async -> [ExchangeReport] {
     var reports: [ExchangeReport] = []
     var counts: [String: Int] = [:]
+    let operators = Set(state.withLock { $0.ports }.filter(\.isForOperators).map(\.name))
     for loop in engine.loops {
       let (loopReports, loopCounts) = await loop.run { loop in
         var reports: [ExchangeReport] = []
         var counts: [String: Int] = [:]
         loop.connections.cut { connection in
+          if operators.contains(connection.label.name) { return false }
           counts[connection.label.name, default: 0] += 1
           if reports.count < ExchangeReport.limit, let exchange = connection.exchange {
             reports.append(ExchangeReport(exchange))
@@ -280,7 +308,9 @@ public final class Server: Sendable {
     let plan = try ServicePlan(
       proxy, shards: shards, counting: options.counting, replacing: old.mapValues { $0.service.placement })
     func kept(_ entry: ServicePlan.Entry) -> Port? {
-      old[entry.name].flatMap { $0.isBound(to: entry.address) ? $0 : nil }
+      old[entry.name].flatMap { port in
+        port.isBound(to: entry.address) && port.isForOperators == entry.service.options.isForOperators ? port : nil
+      }
     }
     // The last step that may fail.
     let added = try Self.bind(plan.entries.filter { kept($0) == nil }, shards: shards)

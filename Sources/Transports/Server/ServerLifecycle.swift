@@ -5,8 +5,12 @@ struct ServerLifecycle {
     case stop
     /// The time for an orderly stop is over.
     case graceIsOver
-    /// No connection is left.
+    /// No connection is left, but those of operators.
     case empty
+    /// No connection of an operator is left.
+    case operatorsGone
+    /// An operator's last answer took too long.
+    case patienceIsOver
     /// The task that runs the server was cancelled.
     case cancelled
   }
@@ -17,6 +21,9 @@ struct ServerLifecycle {
     case drain
     /// Accept no more, end every connection, and say `empty` when no connection is left.
     case cut
+    /// Everything has ended but what operators ask: accept none of them any more, give their last answers a moment, and say
+    /// `operatorsGone` when none is left.
+    case closeOperators
     /// Everything has ended: stop the engine.
     case finish
   }
@@ -28,6 +35,8 @@ struct ServerLifecycle {
     case draining
     /// Those that live are being ended.
     case cutting
+    /// None is left but those of operators, who get their last answers.
+    case closing
     /// None is left.
     case finished
   }
@@ -51,12 +60,24 @@ struct ServerLifecycle {
       state = .cutting
       return .cut
     case (.draining, .empty), (.cutting, .empty):
+      state = .closing
+      return .closeOperators
+    case (.closing, .operatorsGone), (.closing, .patienceIsOver), (.closing, .stop), (.closing, .cancelled):
       state = .finished
       return .finish
     case (.cutting, .stop), (.cutting, .graceIsOver), (.cutting, .cancelled):
       // Everything that can be done is being done.
       return .nothing
-    case (.finished, .stop), (.finished, .graceIsOver), (.finished, .empty), (.finished, .cancelled):
+    case (.closing, .empty), (.closing, .graceIsOver):
+      // What had a grace has ended.
+      return .nothing
+    case (.serving, .operatorsGone), (.draining, .operatorsGone), (.cutting, .operatorsGone):
+      // They come and go.
+      return .nothing
+    case (.serving, .patienceIsOver), (.draining, .patienceIsOver), (.cutting, .patienceIsOver):
+      return .nothing
+    case (.finished, .stop), (.finished, .graceIsOver), (.finished, .empty), (.finished, .cancelled),
+      (.finished, .operatorsGone), (.finished, .patienceIsOver):
       return .nothing
     }
   }

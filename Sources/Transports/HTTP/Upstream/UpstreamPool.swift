@@ -28,8 +28,13 @@ final class UpstreamPool: TimerTarget {
     /// Kept, so that no other link gets its identity while the shelf stands.
     let link: UpstreamLink
     fileprivate(set) var idle: [Idle] = []
+    // Not owned, as by the pool.
+    private unowned let loop: Loop
 
-    fileprivate init(_ link: UpstreamLink) { self.link = link }
+    fileprivate init(_ link: UpstreamLink, _ loop: Loop) {
+      self.link = link
+      self.loop = loop
+    }
 
     /// Something happened to a connection that waits: its upstream has closed it, or says what nobody asked for.
     func wake(_ stream: any ByteStream) {
@@ -37,6 +42,7 @@ final class UpstreamPool: TimerTarget {
         let index = idle.firstIndex(where: { $0.stream === stream })
       else { return }
       idle.remove(at: index)
+      loop.idleUpstreams.add(-1, at: 0)
       stream.waker = nil
       stream.close()
     }
@@ -57,6 +63,7 @@ final class UpstreamPool: TimerTarget {
       index -= 1
       guard addresses.isEmpty || addresses.contains(shelf.idle[index].address) else { continue }
       let found = shelf.idle.remove(at: index)
+      loop.idleUpstreams.add(-1, at: 0)
       found.stream.waker = nil
       // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
       if let socket = found.socket, socket.mayRead || socket.readiness.contains(.hangUp) {
@@ -75,6 +82,7 @@ final class UpstreamPool: TimerTarget {
     guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return stream.close() }
     let shelf = shelf(for: link)
     if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
+    loop.idleUpstreams.add(1, at: 0)
     shelf.idle.append(Shelf.Idle(stream: stream, socket: socket, address: address, since: loop.now))
     stream.waker = shelf
     timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self)
@@ -89,13 +97,14 @@ final class UpstreamPool: TimerTarget {
 
   private func shelf(for link: UpstreamLink) -> Shelf {
     if let shelf = standingShelf(for: link) { return shelf }
-    let shelf = Shelf(link)
+    let shelf = Shelf(link, loop)
     shelves[ObjectIdentifier(link)] = shelf
     recent = shelf
     return shelf
   }
 
   private func drop(_ idle: Shelf.Idle) {
+    loop.idleUpstreams.add(-1, at: 0)
     idle.stream.waker = nil
     idle.stream.close()
   }

@@ -2,53 +2,49 @@ import Middlewares
 import Pipeline
 import Transports
 
-/// The admin socket: an HTTP listener of our own on a Unix socket, for its owner alone.
-struct AdminSocket {
-  static let name = "admin"
+/// What operators ask and order, route by route.
+struct AdminRoutes: Sendable {
   /// Rows of one page.
   static let pageLimit = 1000
 
-  let path: String
   let desk: AdminDesk
+  /// Whether only the owner can ask: else nothing is shown that says who a user is, or where they go.
+  let isForOwner: Bool
 
-  @ProxyBuilder var body: some Proxy {
-    Listener(.http, on: "unix:\(path)", name: Self.name) {
-      OwnerOnly()
-      AdminUpkeep(desk)
-    } to: {
-      Route("/stats", methods: [.get], matching: .exact, to: { Handle(stats) })
-      Route("/users", methods: [.get], matching: .exact, to: { Handle(users) })
-      Route("/users/:name/stats", methods: [.get], matching: .exact, to: { Handle(userStats) })
-      Route("/users/:name/:action", methods: [.post], matching: .exact, to: { Handle(change) })
-      Route("/chain", methods: [.get], matching: .exact, to: { Handle(chain) })
-      Route("/connections", methods: [.get], matching: .exact, to: { Handle(connections) })
-      Route("/flush", methods: [.post], matching: .exact, to: { Handle(flush) })
-      Route("/reload", methods: [.post], matching: .exact, to: { Handle(reloadSettings) })
-      Route("/reload-users", methods: [.post], matching: .exact, to: { Handle(reload) })
-    }.options { options in
-      options.unixSocketMode = 0o600
-      options.http.keepAliveTimeout = .seconds(10)
+  // MARK: Is it well?
+
+  /// The loops answer: that is all that a supervisor should restart a process for.
+  @Sendable func health(_ exchange: HTTPExchange) async throws -> Summary {
+    try await exchange.respond(text: "ok\n")
+  }
+
+  /// 503 from the moment a stop is asked for, so that balancers send no more.
+  @Sendable func readiness(_ exchange: HTTPExchange) async throws -> Summary {
+    switch desk.server.current?.isReady {
+    case true?: try await exchange.respond(text: "ready\n")
+    case false?: try await exchange.respond(503, text: "draining\n")
+    case nil: try await exchange.respond(503, text: "starting\n")
     }
   }
 
-  // MARK: Routes
+  // MARK: What it does
 
-  @Sendable private func stats(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func stats(_ exchange: HTTPExchange) async throws -> Summary {
     try await exchange.respond(json: try await desk.global())
   }
 
-  @Sendable private func users(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func users(_ exchange: HTTPExchange) async throws -> Summary {
     guard let limit = limit(of: exchange) else { return try await exchange.refuse(Self.limitSyntax) }
     return try await exchange.respond(json: try await desk.page(after: exchange.queryItem("after"), limit: limit))
   }
 
-  @Sendable private func userStats(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func userStats(_ exchange: HTTPExchange) async throws -> Summary {
     let name = exchange.pathParameter("name") ?? ""
     guard let known = try await desk.user(name) else { return try await exchange.unknown(name) }
     return try await exchange.respond(json: known)
   }
 
-  @Sendable private func change(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func change(_ exchange: HTTPExchange) async throws -> Summary {
     let name = exchange.pathParameter("name") ?? ""
     let text = exchange.pathParameter("action") ?? ""
     guard let action = AdminAction(rawValue: text) else {
@@ -68,7 +64,7 @@ struct AdminSocket {
     return try await exchange.respond(json: known)
   }
 
-  @Sendable private func chain(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func chain(_ exchange: HTTPExchange) async throws -> Summary {
     let text = exchange.queryItem("format") ?? "text"
     guard let server = desk.server.current else { throw Rejection(.overloaded, detail: "the server is starting") }
     let plan = server.plan()
@@ -80,7 +76,7 @@ struct AdminSocket {
     return try await exchange.respond(text: plan.drawn(as: format))
   }
 
-  @Sendable private func connections(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func connections(_ exchange: HTTPExchange) async throws -> Summary {
     guard let limit = limit(of: exchange) else { return try await exchange.refuse(Self.limitSyntax) }
     let after = exchange.queryItem("after") ?? "0"
     guard let id = UInt64(after) else {
@@ -88,14 +84,15 @@ struct AdminSocket {
         "after: \(JSON.string(after).text) is not allowed; allowed is the id of a connection")
     }
     return try await exchange.respond(
-      json: await desk.connections(after: id, limit: limit, of: exchange.queryItem("user")))
+      json: await desk.connections(
+        after: id, limit: limit, of: isForOwner ? exchange.queryItem("user") : nil, showsUsers: isForOwner))
   }
 
-  @Sendable private func flush(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func flush(_ exchange: HTTPExchange) async throws -> Summary {
     try await exchange.respond(json: await desk.flush())
   }
 
-  @Sendable private func reloadSettings(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func reloadSettings(_ exchange: HTTPExchange) async throws -> Summary {
     do {
       let runtime = exchange.runtime
       let outcome = try await desk.reloadSettings { read in try await runtime.offload { try read() } }
@@ -111,7 +108,7 @@ struct AdminSocket {
     }
   }
 
-  @Sendable private func reload(_ exchange: HTTPExchange) async throws -> Summary {
+  @Sendable func reload(_ exchange: HTTPExchange) async throws -> Summary {
     do {
       let desk = desk
       let told = try await exchange.runtime.offload { try desk.reloadUsers() }
@@ -139,31 +136,17 @@ enum AdminAction: String, CaseIterable {
   case block, unblock, reset, plan
 }
 
-/// Hands the desk what background work needs.
-private struct AdminUpkeep: Middleware {
-  static let label = "upkeep"
-  let desk: AdminDesk
-
-  init(_ desk: AdminDesk) { self.desk = desk }
-
-  var state: AnyObject? { desk }
-
-  func handle(_ exchange: Exchange, next: Next) async throws -> Summary { try await next() }
-
-  func run(_ services: any BackgroundServices) async throws { desk.lend(services) }
-}
-
 extension HTTPExchange {
-  fileprivate func respond(_ status: Int = 200, json: JSON) async throws -> Summary {
+  func respond(_ status: Int = 200, json: JSON) async throws -> Summary {
     try await respond(status, text: json.text + "\n", contentType: "application/json")
   }
 
   /// A sentence for who asked.
-  fileprivate func refuse(_ sentence: String, _ status: Int = 400) async throws -> Summary {
+  func refuse(_ sentence: String, _ status: Int = 400) async throws -> Summary {
     try await respond(status, json: .object(["error": .string(sentence)]))
   }
 
-  fileprivate func unknown(_ name: String) async throws -> Summary {
+  func unknown(_ name: String) async throws -> Summary {
     try await refuse("nobody is known by the name \(JSON.string(name).text)", 404)
   }
 }
