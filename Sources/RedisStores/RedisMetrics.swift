@@ -29,7 +29,7 @@ extension RedisLimitStore: MetricSource {
   public func collect(into page: inout MetricPage) {
     let counts = counts
     let labels: MetricLabels = ["use": "limits"]
-    page.add(RedisMetric.up, counts.opened <= counts.closed, labels)
+    page.add(RedisMetric.up, isConnected, labels)
     page.add(RedisMetric.calls, counts.asked, labels)
     page.add(RedisMetric.failures, counts.failed, labels)
     page.add(RedisMetric.spared, counts.byPolicy, labels)

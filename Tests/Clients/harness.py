@@ -123,6 +123,9 @@ class App:
     """One ExampleApp process. Standard output (the access log) and standard error go to files."""
 
     def __init__(self, scratch, arguments, ready=(), environment=None, limits=None):
+        # Servers of the tests run side by side: the admin port is for those that say which.
+        if arguments[0] in ("server", "demo") and "--admin-http" not in arguments and "--help" not in arguments:
+            arguments = [*arguments, "--admin-http", "off"]
         self.arguments = arguments
         stem = os.path.join(scratch, f"app{len(os.listdir(scratch))}")
         self.output_path, self.errors_path = stem + ".out", stem + ".err"

@@ -64,6 +64,17 @@ struct HTTPCostTests {
     #expect(count <= (isDebugBuild ? 6000 : 1), "\(count) for 100 requests")
   }
 
+  @Test(.enabled(if: malloc_is_counted() != 0)) func metricsAllocateNothing() async throws {
+    let harness = try ChainHarness(
+      Listener(.http, on: ":1") {
+        Metrics()
+      } to: {
+        Plain()
+      })
+    let count = try await allocations(client("/a", ["host": "example.org"]), of: harness)
+    #expect(count <= (isDebugBuild ? 4000 : 1), "\(count) for 100 requests")
+  }
+
   @Test(.enabled(if: malloc_is_counted() != 0)) func routesAllocateNothing() async throws {
     let harness = try ChainHarness(
       Listener(.http, on: ":1") {
