@@ -296,7 +296,7 @@ def help_lists_the_commands(scope):
 
 @test
 def every_curl_line_that_the_demo_prints_works(scope):
-    busy = {8001, 8002, 8080, 9000} & (listening_ports("127.0.0.1") | listening_ports("::1"))
+    busy = {8001, 8002, 8080, 9000, 9901} & (listening_ports("127.0.0.1") | listening_ports("::1"))
     if busy:
         raise Skip(f"port {busy} is taken on this machine")
     app = scope.app("demo", ready=[("127.0.0.1", 8001), ("::1", 8001), ("127.0.0.1", 9000), ("::1", 9000), ("127.0.0.1", 8080), ("127.0.0.1", 8002)])
@@ -319,7 +319,7 @@ def every_curl_line_that_the_demo_prints_works(scope):
     for field in ('ratelimit-policy: "demo";q=3;w=30', 'ratelimit: "demo";r=0;t=', "x-ratelimit-limit: 3", "x-ratelimit-remaining: 0"):
         assert field in refused, refused
     assert 'ratelimit: "demo";r=1;t=' in output, output
-    public = {port for port in (8001, 8002, 8080, 9000) if wildcard(port)}
+    public = {port for port in (8001, 8002, 8080, 9000, 9901) if wildcard(port)}
     assert not public, f"the demo listens beyond loopback on {public}"
     app.terminate()
     assert app.wait(10) == 0, app.errors()

@@ -71,12 +71,17 @@ final class ExchangeRow: ByteMeter {
 
   func begin(_ exchange: Exchange) {
     numbers.add(1, at: Place.begun)
-    // It stays until the client has its answer, so that our own refusals count.
     exchange.attachOnce(self)
   }
 
-  func end(_ exchange: Exchange, _ rejection: Rejection?) {
+  func end(_ exchange: Exchange, _ summary: Summary?, _ rejection: Rejection?) {
     numbers.add(1, at: Place.ended)
+    // A tunnel has moved all that it will. Of HTTP the meter stays until the client has its answer, so that our own refusals
+    // count; the transport ends it then.
+    if !(exchange is HTTPExchange) {
+      exchange.detach(self)
+      if let summary { move(exchange.finalTraffic(summary) - exchange.traffic) }
+    }
     if exchange.attempt > 1 { numbers.add(exchange.attempt - 1, at: Place.retries) }
     count(exchange, isRead: true, rejection)
     if let answered = exchange.upstreamAnsweredAt { answers.record(answered - exchange.startedAt) }

@@ -21,24 +21,27 @@ public import Pipeline
 ///
 /// Costs about ten uncontended atomic additions for an exchange, without a lock, an allocation or a text on a connection
 /// that is kept. One value may stand in several listeners, and keeps its counts over a reload.
-public struct Metrics: Middleware, ArrivalObserver {
-  @inlinable public static var throwsLate: Bool { false }
-
+public struct Metrics: ImmediateMiddleware, ArrivalObserver {
   private var counts = ExchangeCounts()
 
   public init() {}
 
-  public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
+  /// Where one exchange is counted.
+  public struct Held {
+    let row: ExchangeRow
+  }
+
+  public func before(_ exchange: Exchange) -> Held {
     let row = counts.row(for: exchange)
     row.begin(exchange)
-    do {
-      let summary = try await next()
-      row.end(exchange, nil)
-      return summary
-    } catch {
-      row.end(exchange, Rejection(error))
-      throw error
-    }
+    return Held(row: row)
+  }
+
+  public func after(_ exchange: Exchange, _ held: Held, _ summary: Summary) { held.row.end(exchange, summary, nil) }
+
+  public func failed(_ exchange: Exchange, _ held: Held, _ error: any Error) -> any Error {
+    held.row.end(exchange, nil, Rejection(error))
+    return error
   }
 
   public func noteRefusal(of exchange: Exchange, isRead: Bool, _ rejection: Rejection) {
