@@ -50,6 +50,10 @@ struct AdminListener {
       Route("/stats", methods: [.get], matching: .exact, to: { Handle(routes.stats) })
       Route("/chain", methods: [.get], matching: .exact, to: { Handle(routes.chain) })
       Route("/connections", methods: [.get], matching: .exact, to: { Handle(routes.connections) })
+      Route("/upstreams", methods: [.get], matching: .exact, to: { Handle(routes.upstreams) })
+      Route(
+        "/upstreams/:upstream/:backend/:action", methods: [.post], matching: .exact,
+        to: { Handle(routes.changeBackend) })
       if isForOwner {
         Route("/users", methods: [.get], matching: .exact, to: { Handle(routes.users) })
         Route("/users/:name/stats", methods: [.get], matching: .exact, to: { Handle(routes.userStats) })

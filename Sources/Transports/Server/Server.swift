@@ -136,6 +136,20 @@ public final class Server: Sendable {
     state.withLock { ($0.ports, $0.retired, $0.engine) }
   }
 
+  /// The groups of backends of all chains, each once, in the order in which they stand there.
+  public var upstreamGroups: [UpstreamGroup] {
+    var groups: [UpstreamGroup] = []
+    for port in parts.ports {
+      for entry in port.service.placement.entries {
+        guard let group = entry.component.state as? UpstreamGroup, !groups.contains(where: { $0 === group }) else {
+          continue
+        }
+        groups.append(group)
+      }
+    }
+    return groups
+  }
+
   // MARK: Running
 
   /// Accepts and serves until the server is stopped, and returns when everything has ended. To be called once.

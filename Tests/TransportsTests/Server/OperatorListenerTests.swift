@@ -180,6 +180,47 @@ import Testing
     }
   }
 
+  @Test func backendsAreNamedAsTheConfigurationNamesThem() async throws {
+    let origin = try TestOrigin.echo()
+    let upstreams = Upstreams(.roundRobin, named: "web") {
+      Backend("\(origin.address)", named: "b1")
+      Backend("127.0.0.1:1", named: "b2")
+    }
+    try upstreams.group.drain("b2")
+    try await withServer {
+      Listener(.tcp, on: "127.0.0.1:0", name: "relay") {
+      } to: {
+        upstreams
+      }
+      Listener(.tcp, on: "127.0.0.1:0", name: "again") {
+      } to: {
+        upstreams
+      }
+    } body: { running in
+      #expect(running.server.upstreamGroups.map(\.name) == ["web"])
+      let tunnel = try BlockingPeer.connect(running.address("relay"))
+      try tunnel.send([1])
+      #expect(try tunnel.receive(exactly: 1) == [1])
+      var page = MetricPage()
+      page.add(running.server)
+      let text = String(decoding: MetricFormat.prometheus.text(of: page), as: UTF8.self)
+      for line in [
+        "proxy_backend_health{upstream=\"web\",backend=\"b1\"} 1",
+        "proxy_backend_health{upstream=\"web\",backend=\"b2\"} 0",
+        "proxy_backend_state{upstream=\"web\",backend=\"b2\",state=\"draining\"} 1",
+        "proxy_backend_state{upstream=\"web\",backend=\"b2\",state=\"healthy\"} 0",
+        "proxy_backend_active_requests{upstream=\"web\",backend=\"b1\"} 1",
+        "proxy_backend_requests_total{upstream=\"web\",backend=\"b1\"} 1",
+        "proxy_backend_requests_total{upstream=\"web\",backend=\"b2\"} 0",
+        "proxy_backend_failures_total{upstream=\"web\",backend=\"b1\",reason=\"connect\"} 0",
+        "proxy_upstream_panic{upstream=\"web\"} 0",
+      ] {
+        #expect(text.contains("\n\(line)\n"), "\(line)")
+      }
+      tunnel.close()
+    }
+  }
+
   @Test func theProcessIsSeenAsTheSystemSeesIt() {
     var page = MetricPage()
     page.add(ProcessMetrics())
