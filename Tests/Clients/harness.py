@@ -124,7 +124,7 @@ class App:
 
     def __init__(self, scratch, arguments, ready=(), environment=None, limits=None):
         # Servers of the tests run side by side: the admin port is for those that say which.
-        if arguments[0] == "server" and "--admin-http" not in arguments and "--help" not in arguments:
+        if arguments[0] in ("server", "proxy") and "--admin-http" not in arguments and "--help" not in arguments:
             arguments = [*arguments, "--admin-http", "off"]
         self.arguments = arguments
         stem = os.path.join(scratch, f"app{len(os.listdir(scratch))}")

@@ -423,3 +423,96 @@ def many_scrapes_beside_traffic_disturb_nobody(scope):
             tunnel.sendall(b"ping")
             assert receive(tunnel, 4) == b"ping"
     assert not failures, failures[:3]
+
+
+# ---- upstreams
+
+class Named(HTTPOrigin):
+    """An origin that says which one it is."""
+
+    def __init__(self, name):
+        super().__init__(body=name.encode())
+
+
+def proxy(scope, *backends, options=()):
+    """(app, port, admin port) of `ExampleApp proxy`."""
+    port, admin = free_port(), free_port()
+    words = [word for backend in backends for word in ("--backend", backend)]
+    app = scope.app(
+        "proxy", "--listen", f"127.0.0.1:{port}", "--admin-http", f"127.0.0.1:{admin}", *words, *options,
+        ready=[("127.0.0.1", port), ("127.0.0.1", admin)])
+    return app, port, admin
+
+
+def fetch(port, path, *options):
+    """(status, body) of one request with a real curl."""
+    code, output, errors = run([
+        need("curl"), "-sS", "-w", "\n%{http_code}", "--max-time", "20", *options, f"http://127.0.0.1:{port}{path}"])
+    assert code == 0, errors
+    body, _, status = output.decode().rpartition("\n")
+    return int(status), body
+
+
+@test
+def a_backend_is_drained_and_brought_back_by_hand(scope):
+    one, two = scope.keep(Named("one")), scope.keep(Named("two"))
+    app, port, admin = proxy(scope, f"http://127.0.0.1:{one.port}", f"http://127.0.0.1:{two.port}")
+    name = f"127.0.0.1:{one.port}"
+
+    def answers():
+        return {fetch(port, "/")[1] for _ in range(6)}
+
+    def order(action, backend=name, *options):
+        return fetch(admin, f"/upstreams/backends/{backend}/{action}", "-X", "POST", *(options or ("-H", "x-sluice-admin: 1")))
+
+    def health():
+        page = fetch(admin, "/metrics")[1]
+        return dict(re.findall(r'proxy_backend_health\{upstream="backends",backend="([^"]+)"\} (\d)', page))
+
+    assert answers() == {"one", "two"}
+    status, body = fetch(admin, "/upstreams")
+    group = json.loads(body)["upstreams"][0]
+    assert status == 200 and group["upstream"] == "backends" and len(group["backends"]) == 2, body
+    assert sum(backend["answered"] for backend in group["backends"]) == 6, body
+    # A web page could send this.
+    assert order("drain", name, "-H", "content-type: text/plain")[0] == 403
+    assert answers() == {"one", "two"}
+    for action, state in (("drain", "draining"), ("disable", "disabled")):
+        status, body = order(action)
+        assert status == 200, body
+        backend = next(b for b in json.loads(body)["upstreams"][0]["backends"] if b["backend"] == name)
+        assert backend["state"] == state and backend["usable"] is False, backend
+        assert answers() == {"two"}
+        assert health() == {name: "0", f"127.0.0.1:{two.port}": "1"}
+    status, body = order("enable")
+    assert status == 200 and answers() == {"one", "two"} and set(health().values()) == {"1"}, body
+    status, body = order("drain", "nobody:1")
+    assert status == 404 and "nobody:1" in json.loads(body)["error"], body
+    status, body = order("kill")
+    assert status == 404 and "allowed are enable, disable, drain" in json.loads(body)["error"], body
+    status, body = fetch(admin, "/upstreams/other/x/drain", "-X", "POST", "-H", "x-sluice-admin: 1")
+    assert status == 404 and "known are backends" in json.loads(body)["error"], body
+    assert "admin: drain" in app.errors()
+
+
+@test
+def a_backend_that_dies_is_seen_in_the_metrics(scope):
+    one, two = scope.keep(Named("one")), scope.keep(Named("two"))
+    app, port, admin = proxy(scope, f"http://127.0.0.1:{one.port}", f"http://127.0.0.1:{two.port}")
+    gone = f"127.0.0.1:{two.port}"
+    two.server.shutdown()
+    two.server.server_close()
+
+    def is_out():
+        assert fetch(port, "/") == (200, "one")
+        return f'proxy_backend_health{{upstream="backends",backend="{gone}"}} 0' in fetch(admin, "/metrics")[1]
+
+    eventually(is_out, "the dead backend is out", 30)
+    page = fetch(admin, "/metrics")[1]
+    failed = re.search(rf'proxy_backend_failures_total\{{upstream="backends",backend="{gone}",reason="connect"\}} (\d+)', page)
+    assert failed and int(failed.group(1)) > 0, page
+    # Its requests went on to the other one.
+    assert re.search(r'proxy_retries_total\{listener="proxy",transport="http"\} [1-9]', page), page
+    assert 'code="502"' not in page and 'code="503"' not in page
+    status, output, errors = run([need("promtool"), "check", "metrics"], input=page.encode())
+    assert (status, output, errors) == (0, b"", ""), (output, errors)

@@ -16,6 +16,7 @@ struct ReverseProxy {
 
   @ProxyBuilder var body: some Proxy {
     let edge = Chain {
+      Metrics()
       if let format = settings.log.format { AccessLog(format, to: log) }
       if let limit = settings.maxConcurrentRequests { ConcurrencyLimit(limit, queue: settings.queuedRequests) }
       if let bucket = settings.bucket {
