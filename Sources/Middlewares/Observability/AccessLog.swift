@@ -184,16 +184,17 @@ private struct FieldLine: Sendable {
 
   /// What was asked and answered. The query and the fields stay out: they may hold what is secret.
   mutating func request(of exchange: HTTPExchange, status: Int?) {
-    // The head is borrowed where it is: a copy would count references up and down for each of its buffers.
-    name(" method=", ",\"method\":")
-    text(exchange.request.method.name)
-    name(" host=", ",\"host\":")
     let style = style
-    exchange.request.withAuthority { authority in
-      if let authority { bytes.append(value: authority, style: style) } else { nothing() }
+    exchange.withRequest { request in
+      name(" method=", ",\"method\":")
+      text(request.method.name)
+      name(" host=", ",\"host\":")
+      request.withAuthority { authority in
+        if let authority { bytes.append(value: authority, style: style) } else { nothing() }
+      }
+      name(" target=", ",\"target\":")
+      request.withTargetBeforeQuery { bytes.append(value: $0, style: style) }
     }
-    name(" target=", ",\"target\":")
-    exchange.request.withTargetBeforeQuery { bytes.append(value: $0, style: style) }
     name(" status=", ",\"status\":")
     if let status { bytes.append(status) } else { nothing() }
   }

@@ -78,6 +78,11 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     }
   }
 
+  /// Lends the request to `body` where it is. `exchange.request.something` copies the head first, which counts references.
+  package final func withRequest<Result>(_ body: (inout HTTPRequestHead) throws -> Result) rethrows -> Result {
+    try body(&request)
+  }
+
   /// Shows the response body to `tap` while it is relayed. Call it in `respond`; it holds for this response only.
   public final func tapResponseBody(_ tap: any BodyTap) { self.tap = tap }
 

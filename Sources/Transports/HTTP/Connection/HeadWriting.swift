@@ -19,9 +19,12 @@ extension HTTPConnection {
     outgoing.closes = (link.maxIdle == 0 || link.proxyProtocol != nil) && !framing.wantsUpgrade
     var seen = claimedFields()
     share.lines.removeAll(keepingCapacity: true)
-    forwarder.appendToRequest(
-      &share.lines, request, seen: seen, toStranger: link.isChosenByClient, toProxy: link.isProxy,
-      hasPrincipal: principal != nil || link.proxyAuthorization != nil)
+    let hasPrincipal = principal != nil || link.proxyAuthorization != nil
+    withRequest {
+      forwarder.appendToRequest(
+        &share.lines, $0, seen: seen, toStranger: link.isChosenByClient, toProxy: link.isProxy,
+        hasPrincipal: hasPrincipal)
+    }
     if let authorization = link.proxyAuthorization {
       share.lines.append("proxy-authorization: ")
       share.lines.append(contentsOf: authorization.reveal())
@@ -30,7 +33,9 @@ extension HTTPConnection {
     if !withheldCredentials.isEmpty { withholdCredentials(&seen) }
     // HTTP/1.0 clients may say no host, which HTTP/1.1 needs.
     let host = framing.hasHost ? [] : Array((destination.endpoint?.description ?? "localhost").utf8)
-    HeadSerializer.append(request, outgoing, host: host, without: seen, lines: share.lines, to: &share.head)
+    withRequest {
+      HeadSerializer.append($0, outgoing, host: host, without: seen, lines: share.lines, to: &share.head)
+    }
   }
 
   /// Leaves out the `authorization` that was for us, and no other: an element may have set one for the upstream.

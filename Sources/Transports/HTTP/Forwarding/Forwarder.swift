@@ -21,6 +21,11 @@ final class Forwarder {
   private let plainNode: [UInt8]
   /// `host` of the present request as it came; elements may rewrite the field.
   private var host: [UInt8] = []
+  /// The lines for the last request that said nothing of its way, and what they depend on: nearly always those of the next.
+  private var usual: [UInt8] = []
+  private var usualHost: [UInt8] = []
+  private var usualIsOld = false
+  private var usualIsForStranger = false
 
   init(_ rules: ForwardingRules, peer: ClientAddress) {
     self.rules = rules
@@ -132,17 +137,33 @@ final class Forwarder {
     _ out: inout [UInt8], _ head: HTTPRequestHead, seen: RelayedField.Set, toStranger: Bool, toProxy: Bool,
     hasPrincipal: Bool
   ) {
+    let isOld = head.version == .http10
+    if seen.isEmpty {
+      if usual.isEmpty || usualIsOld != isOld || usualIsForStranger != toStranger || usualHost != host {
+        usual.removeAll(keepingCapacity: true)
+        appendVia(&usual, Span(), seen, isOld: isOld)
+        appendOfClient(&usual, Span(), seen, toStranger: toStranger)
+        usualHost.removeAll(keepingCapacity: true)
+        usualHost.append(contentsOf: host)
+        (usualIsOld, usualIsForStranger) = (isOld, toStranger)
+      }
+      return out.append(contentsOf: usual)
+    }
     head.fields.withWireBytes { fields in
-      beginList(.via, "via: ", fields, seen, &out)
-      out.append(head.version == .http10 ? "1.0 " : "1.1 ")
-      out.append(contentsOf: rules.name)
-      endLine(&out)
+      appendVia(&out, fields, seen, isOld: isOld)
       appendOfClient(&out, fields, seen, toStranger: toStranger)
       if seen.contains(.maxForwards) { appendMaxForwards(&out, head, fields) }
       if seen.contains(.proxyAuthorization), toProxy, !hasPrincipal {
         copy(.proxyAuthorization, "proxy-authorization: ", fields, &out)
       }
     }
+  }
+
+  private func appendVia(_ out: inout [UInt8], _ fields: Span<UInt8>, _ seen: RelayedField.Set, isOld: Bool) {
+    beginList(.via, "via: ", fields, seen, &out)
+    out.append(isOld ? "1.0 " : "1.1 ")
+    out.append(contentsOf: rules.name)
+    endLine(&out)
   }
 
   private func appendOfClient(

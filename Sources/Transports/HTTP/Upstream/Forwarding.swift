@@ -24,7 +24,7 @@ extension HTTPConnection {
         detail: "the request's body was sent already, and cannot be again")
     }
     if isDetached { connection.outlivesClient = true }
-    if case .answer(let status, let type, let body) = try Forwarder.turn(of: request) {
+    if case .answer(let status, let type, let body) = try withRequest({ try Forwarder.turn(of: $0) }) {
       return try await respond(status, body: body) { if !type.isEmpty { $0.fields.set("content-type", type) } }
     }
     var mayReuse = true
