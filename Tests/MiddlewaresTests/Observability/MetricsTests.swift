@@ -153,6 +153,24 @@ import Testing
       ])
   }
 
+  @Test func retriesAndBreakersSayWhatTheyDid() async throws {
+    let harness = try ChainHarness(.tcp) {
+      Retry(attempts: 2).named("twice")
+      CircuitBreaker(.consecutive(1))
+    }
+    let run = await harness.start()
+    await run.fail(Rejection(.connectionRefused))
+    harness.clock.advance(by: .seconds(60))
+    // The second try finds the breaker open.
+    await harness.loop.settle()
+    var page = MetricPage()
+    var seen: Set<ObjectIdentifier> = []
+    harness.service.placement.collect(into: &page, seen: &seen)
+    let text = String(decoding: MetricFormat.prometheus.text(of: page), as: UTF8.self)
+    #expect(text.contains("proxy_retry_tries_total{middleware=\"retry \\\"twice\\\"\"} 1\n"))
+    #expect(text.contains("proxy_breaker_openings_total{middleware=\"circuit-breaker\"} 1\n"))
+  }
+
   @Test func storesNameTheElementInWhichTheyStand() async throws {
     let harness = try ChainHarness(.tcp) {
       TokenBucket(.perSecond(1), per: .clientAddress).named("burst")
