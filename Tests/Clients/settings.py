@@ -210,7 +210,7 @@ def a_bad_file_changes_nothing_and_says_why(scope):
     mistakes = [
         ("server:\n\tport: 1\n", f"{path}:2: a tab stands where the line is indented; YAML takes spaces alone"),
         (settings(port, [origin], "  grase: 1s\n"), f"{path}:3: server.grase is not known; did you mean server.grace?"),
-        (settings(taken.port, [origin]), f"proxy: address in use: 127.0.0.1:{taken.port}"),
+        (settings(taken.port, [origin]), f"server.address: address in use: 127.0.0.1:{taken.port}; name another one, "),
         (settings(port, []), "no backend is named"),
     ]
     for index, (text, sentence) in enumerate(mistakes):
@@ -229,6 +229,73 @@ def a_bad_file_changes_nothing_and_says_why(scope):
     assert curl_ok(f"http://127.0.0.1:{other}/") == b"here"
     status, _, _ = curl(f"http://127.0.0.1:{port}/")
     assert status == 7, f"the old address still answers: {status}"
+
+
+@test
+def an_address_in_use_is_one_sentence_that_names_the_setting(scope):
+    taken = scope.keep(Origin(echo))
+    status, _, errors = command(
+        scope, "proxy", "--listen", f"127.0.0.1:{taken.port}", "--backend", "127.0.0.1:9", "--admin", "off")
+    assert status == 2, errors
+    assert errors.splitlines()[-1] == (
+        f"proxy: server.address: address in use: 127.0.0.1:{taken.port}; name another one, or stop who listens there"), errors
+
+
+@test
+def stored_responses_outlive_a_reload_and_a_new_size_empties_the_cache(scope):
+    asked = []
+
+    def serve(connection):
+        while data := connection.recv(65536):
+            asked.append(data)
+            text = b"%d" % len(asked)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(text), text))
+    origin = scope.keep(Origin(serve))
+    port = free_port()
+    path = write(scope, settings(port, [origin]) + "cache: {ttl: 1h}\n")
+    proxy(scope, port, "--config", path)
+    url = f"http://127.0.0.1:{port}/page"
+    assert [curl_ok(url), curl_ok(url)] == [b"1", b"1"]
+    write(scope, settings(port, [origin], "  maxConcurrentRequests: 5\n") + "cache: {ttl: 2h}\n")
+    assert command(scope, "reload")[0] == 0
+    assert curl_ok(url) == b"1"
+    write(scope, settings(port, [origin]) + "cache: {ttl: 2h, maxSize: 5}\n")
+    assert command(scope, "reload")[0] == 0
+    assert [curl_ok(url), curl_ok(url)] == [b"2", b"2"]
+
+
+@test
+def a_backend_that_fails_its_check_gets_nothing_until_it_passes(scope):
+    well = {"one": True, "two": True}
+
+    def backend(name):
+        def serve(connection):
+            while data := connection.recv(65536):
+                is_out = data.startswith(b"GET /up") and not well[name]
+                status = b"503 Service Unavailable" if is_out else b"200 OK"
+                connection.sendall(b"HTTP/1.1 %s\r\ncontent-length: 3\r\n\r\n%s" % (status, name.encode()))
+        return scope.keep(Origin(serve))
+
+    one, two = backend("one"), backend("two")
+    port = free_port()
+    path = write(
+        scope, settings(port, [one, two])
+        + "health_checks: {interval: 400ms, timeout: 400ms, path: /up, rise: 1, fall: 2}\n")
+    app = proxy(scope, port, "--config", path)
+    url = f"http://127.0.0.1:{port}/"
+
+    def answers():
+        return {curl_ok(url) for _ in range(6)}
+
+    eventually(lambda: answers() == {b"one", b"two"}, "both are asked")
+    well["one"] = False
+    eventually(lambda: answers() == {b"two"}, "the one that is not well is out")
+    # What is known of a backend is kept over a reload.
+    app.process.send_signal(signal.SIGHUP)
+    eventually(lambda: reloads(app), "the reload is told")
+    assert answers() == {b"two"}
+    well["one"] = True
+    eventually(lambda: answers() == {b"one", b"two"}, "it is in again")
 
 
 @test

@@ -24,8 +24,12 @@ struct CheckCommand: Command {
     values = try SettingsSource(flags, environment, directory: directory).read()
     settings = try ProxySettings(values)
     drawsChain = flags.has("chain")
-    plan = try Plan(
-      of: ReverseProxy(settings: settings, log: Nowhere(), pages: CacheShelf().store(for: settings.caching)).body)
+    let proxy = ReverseProxy(settings: settings, log: Nowhere(), pages: CacheShelf().store(for: settings.caching))
+    do {
+      plan = try Plan(of: proxy.body)
+    } catch let error as ConfigurationError {
+      throw ReverseProxy.problems(with: error)
+    }
   }
 
   func run() async throws -> Int32 {

@@ -51,12 +51,16 @@ struct ProxyCommand: Command {
     desk.setOperation(operation)
     defer { desk.setOperation(nil) }
     let backends = settings.backends.map { "\($0.address)" }.joined(separator: ", ")
-    return try await serve(operation.app(), settings.server, log: log, desk: desk) { listening in
-      for listener in listening where listener.name == ReverseProxy.name {
-        printError("proxy listens on \(listener.address), to \(backends)")
+    do {
+      return try await serve(operation.app(), settings.server, log: log, desk: desk) { listening in
+        for listener in listening where listener.name == ReverseProxy.name {
+          printError("proxy listens on \(listener.address), to \(backends)")
+        }
+      } onHangUp: {
+        await operation.hangUp()
       }
-    } onHangUp: {
-      await operation.hangUp()
+    } catch let error as ConfigurationError {
+      throw ReverseProxy.problems(with: error)
     }
   }
 }

@@ -62,7 +62,11 @@ final class ProxyOperation: Sendable {
       let source = source
       let new = try await reading { try ProxySettings(source.read()) }
       let pages = shelf.store(for: new.caching)
-      try await server.reload(app(new, pages))
+      do {
+        try await server.reload(app(new, pages))
+      } catch let error as ConfigurationError {
+        throw ReverseProxy.problems(with: error)
+      }
       shelf.keep(pages, for: new.caching)
       let old = settings.withLock { settings in
         defer { settings = new }

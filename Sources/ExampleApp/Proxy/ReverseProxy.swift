@@ -30,7 +30,7 @@ struct ReverseProxy {
       if settings.maxRetries > 0 { Retry(attempts: settings.maxRetries + 1) }
     }
     let backends = Upstreams(
-      settings.algorithm.strategy, health: settings.check, named: "backends",
+      settings.strategy, health: settings.check, named: "backends",
       backends: settings.backends.map { Backend($0.address.address, weight: $0.weight) })
 
     switch settings.kind {
@@ -54,9 +54,9 @@ struct ReverseProxy {
   }
 }
 
-extension Balancing {
+extension ProxySettings {
   fileprivate var strategy: LoadBalancing {
-    switch self {
+    switch algorithm {
     case .roundRobin: .roundRobin
     case .weightedRoundRobin: .weightedRoundRobin
     case .leastConnections: .leastConnections
@@ -64,11 +64,10 @@ extension Balancing {
     case .random: .random
     case .powerOfTwo: .powerOfTwoChoices
     case .peakEWMA: .peakEWMA()
+    case .stickyCookie: .sticky(StickyCookie(secret: cookieSecret ?? Secret("")))
     }
   }
-}
 
-extension ProxySettings {
   /// What backends are asked.
   fileprivate var check: HealthCheck? {
     health.map { health in
@@ -78,5 +77,29 @@ extension ProxySettings {
       case .tcp: .tcp(every: health.interval, timeout: health.timeout, rise: health.rise, fall: health.fall)
       }
     }
+  }
+}
+
+extension ReverseProxy {
+  /// What keeps it from starting, or from being taken over, in the words of its settings.
+  static func problems(with error: ConfigurationError) -> SettingsProblems {
+    SettingsProblems(
+      sentences: error.messages.map { message in
+        // The listener's name may stand in front of what is wrong with its chain.
+        let isOurs = error.listener == name || message.hasPrefix("\(name): ")
+        guard isOurs else { return error.listener.map { "\($0): \(message)" } ?? message }
+        let text = message.hasPrefix("\(name): ") ? String(message.dropFirst(name.count + 2)) : message
+        if text.hasPrefix("retry: ") {
+          return "retries.max: \(text.dropFirst(7)); allow fewer retries, or more time with server.requestTimeout"
+        }
+        if text.hasPrefix("address in use") {
+          return "server.address: \(text); name another one, or stop who listens there"
+        }
+        if text.hasPrefix("not allowed to listen") {
+          return "server.address: \(text); ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        }
+        if text.hasPrefix("no interface") || text.hasPrefix("cannot listen") { return "server.address: \(text)" }
+        return text
+      })
   }
 }

@@ -28,6 +28,7 @@ struct ProxySettings: Sendable {
   let kind: BackendAddress.Kind
   let backends: [BackendSetting]
   let algorithm: Balancing
+  let cookieSecret: Secret<String>?
   /// `nil`: backends are not asked.
   let health: Health?
   let maxRetries: Int
@@ -56,7 +57,9 @@ struct ProxySettings: Sendable {
     backends = values[ProxySetting.backends] ?? []
     algorithm = values.must(ProxySetting.algorithm)
     kind = fit.kind(of: backends)
+    cookieSecret = values[ProxySetting.cookieSecret]
     fit.check(weights: backends, under: algorithm)
+    fit.check(algorithm, for: kind, cookieSecret)
     readTimeout = values.must(ProxySetting.readTimeout)
     writeTimeout = values.must(ProxySetting.writeTimeout)
     idleTimeout = values.must(ProxySetting.idleTimeout)
@@ -142,6 +145,18 @@ private struct Fit {
     notes.append(
       "\(place(ProxySetting.backends)): \(algorithm.rawValue) does not look at weights; write loadBalance.algorithm: "
         + "weighted-round-robin")
+  }
+
+  mutating func check(_ algorithm: Balancing, for kind: BackendAddress.Kind, _ secret: Secret<String>?) {
+    if algorithm == .stickyCookie, kind == .tcp {
+      mistakes.append(
+        "\(place(ProxySetting.algorithm)): sticky-cookie needs http:// backends; write ip-hash, which keeps a client by its "
+          + "address")
+    }
+    if algorithm != .stickyCookie, secret != nil {
+      notes.append(
+        "\(place(ProxySetting.cookieSecret)): it has a meaning with loadBalance.algorithm: sticky-cookie alone")
+    }
   }
 
   mutating func health() -> ProxySettings.Health? {

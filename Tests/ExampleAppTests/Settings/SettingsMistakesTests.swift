@@ -63,7 +63,7 @@ import Testing
       "@load_balancing:\n  strategy: fastest\n",
       """
       proxy.yaml:3: load_balancing.strategy: "fastest" is not allowed; allowed is one of round-robin, \
-      weighted-round-robin, least-connections, ip-hash, random, power-of-two, peak-ewma
+      weighted-round-robin, least-connections, ip-hash, random, power-of-two, peak-ewma, sticky-cookie
       """),
     Mistake(
       "@cache: {enabled: maybe}\n",
@@ -139,6 +139,12 @@ import Testing
       proxy.yaml:2: cache.enabled: a cache needs http:// backends; write cache.enabled: false, or leave the \
       section out
       """),
+    Mistake(
+      "servers: [tcp://a:1]\nloadBalance: {algorithm: sticky-cookie}\n",
+      """
+      proxy.yaml:2: loadBalance.algorithm: sticky-cookie needs http:// backends; write ip-hash, which keeps a client by \
+      its address
+      """),
     // Not yet.
     Mistake(
       "@server:\n  tlsCertFile: cert.pem\n",
@@ -171,6 +177,19 @@ import Testing
     // An @ at the beginning stands for a backend.
     let text = mistake.text.hasPrefix("@") ? oneBackend + mistake.text.dropFirst() : mistake.text
     #expect(try SettingsWorld().said(text) == [mistake.said])
+  }
+
+  @Test func whatTheChainRefusesIsSaidInTheWordsOfTheSettings() throws {
+    let world = try SettingsWorld()
+    try world.write("\(oneBackend)server: {requestTimeout: 100ms}\n")
+    let error = #expect(throws: SettingsProblems.self) {
+      try CheckCommand(
+        ParsedFlags(["--config", world.directory + "proxy.yaml"], declared: CheckCommand.flags),
+        Environment(value: { _ in nil }), directory: world.directory)
+    }
+    let sentence = error?.sentences.first ?? ""
+    #expect(sentence.hasPrefix("retries.max: ") && sentence.contains("0.1 seconds"), "\(sentence)")
+    #expect(sentence.hasSuffix("; allow fewer retries, or more time with server.requestTimeout"))
   }
 
   @Test func everyMistakeIsSaidAtOnce() throws {

@@ -75,6 +75,41 @@ import Testing
     #expect(settings.notes == [])
   }
 
+  @Test func aFileMayBeJSON() throws {
+    let world = try SettingsWorld()
+    try world.write(
+      """
+      {
+      \t"server": {"port": 8081, "readTimeout": "15s"},
+      \t"servers": [{"url": "http://a:1", "weight": 2}, {"url": "b:2"}],
+      \t"load_balancing": {"strategy": "ip_hash"}
+      }
+      """)
+    let settings = try world.load()
+    #expect("\(settings.address)" == "0.0.0.0:8081" && settings.readTimeout == .seconds(15))
+    #expect(settings.backends.map { "\($0.address)" } == ["http://a:1", "http://b:2"])
+    #expect(settings.backends.map(\.weight) == [2, 1] && settings.algorithm == .ipHash)
+  }
+
+  @Test func aSecretIsShownNowhere() throws {
+    let world = try SettingsWorld()
+    world.environment = ["COOKIE": "hunter2"]
+    func values(_ secret: String) throws -> SettingValues {
+      try world.write("\(oneBackend)loadBalance: {algorithm: sticky_cookie, cookieSecret: \"\(secret)\"}\n")
+      return try world.source().read()
+    }
+    for secret in ["hunter2", "${COOKIE}"] {
+      let values = try values(secret)
+      #expect(try ProxySettings(values).cookieSecret?.reveal() == "hunter2")
+      #expect(values.shown(ProxySetting.cookieSecret) == "(secret)")
+    }
+    let long = String(repeating: "hunter2", count: 40)
+    #expect(
+      world.said("\(oneBackend)loadBalance: {algorithm: sticky-cookie, cookieSecret: \(long)}\n")
+        == ["proxy.yaml:2: loadBalance.cookieSecret: it has to have 1 to 256 bytes"])
+    #expect(ProxySetting.cookieSecret.flag == nil)
+  }
+
   @Test(arguments: [
     ("round_robin", Balancing.roundRobin), ("least_connections", .leastConnections), ("ip_hash", .ipHash),
     ("weighted_round_robin", .weightedRoundRobin), ("round-robin", .roundRobin),
@@ -185,11 +220,13 @@ import Testing
     #expect(
       world.said("\(oneBackend)server:\n  port: ${PORT}\n")
         == ["proxy.yaml:3: server.port: \"${PORT}\" is not allowed; allowed is a port, 1 to 65535"])
-    #expect(
-      world.said("servers:\n  - url: http://ann:hunter2@10.0.0.1:80\n")
-        == [
-          "proxy.yaml:2: servers[0].url: a backend's address holds no user and no password; leave out what stands before the @"
-        ])
+    for url in ["http://ann:hunter2@10.0.0.1:80", "ftp://ann:hunter2@a", "ann:hunter2@a:1", "https://ann:hunter2@a/b"] {
+      #expect(
+        world.said("servers:\n  - url: \(url)\n")
+          == [
+            "proxy.yaml:2: servers[0].url: a backend's address holds no user and no password; leave out what stands before the @"
+          ])
+    }
   }
 
   @Test func aListenerOfASettingsFileIsOneOfThreeKinds() throws {

@@ -22,13 +22,12 @@ import Testing
       let rest = text[text.index(after: mark)...].dropFirst()
       let name = rest.prefix { $0.isLetter }
       guard rest.dropFirst(name.count).hasPrefix(":"), !rest.hasPrefix("allowed:") else { return "" }
-      // What has no default has no value to show.
-      return rest.hasSuffix(": ") ? "" : String(text[..<mark]) + rest
+      return String(text[..<mark]) + rest
     }
     try world.write(lines.joined(separator: "\n"))
     let settings = try world.load()
     #expect(settings.caching != nil && settings.bucket != nil && settings.health != nil)
-    #expect("\(settings.address)" == "0.0.0.0:8080")
+    #expect("\(settings.address)" == "0.0.0.0:8080" && settings.notes == [])
   }
 
   @Test func helpNamesEveryKeyFlagAndVariable() {

@@ -23,7 +23,13 @@ struct BackendAddress: Sendable, Hashable, CustomStringConvertible {
   static func read(_ text: String) -> SettingReading<BackendAddress> {
     var kind = Kind.http
     var rest = text[...]
-    if let scheme = text.firstRange(of: "://") {
+    let scheme = text.firstRange(of: "://")
+    let isWithUser = text[(scheme?.upperBound ?? text.startIndex)...].prefix { !"/?#".contains($0) }.contains("@")
+    if isWithUser {
+      // It may hold a password, which no sentence repeats, and would stand in logs as part of the backend's name.
+      return .refused("a backend's address holds no user and no password; leave out what stands before the @")
+    }
+    if let scheme {
       switch text[..<scheme.lowerBound].lowercased() {
       case "http": kind = .http
       case "tcp": kind = .tcp
@@ -38,10 +44,6 @@ struct BackendAddress: Sendable, Hashable, CustomStringConvertible {
       return SocketAddress(String(rest)) == nil ? .notAllowed : .value(BackendAddress(kind, String(rest)))
     }
     let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
-    if authority.contains("@") {
-      // It may hold a password, and would stand in logs as part of the backend's name.
-      return .refused("a backend's address holds no user and no password; leave out what stands before the @")
-    }
     guard ["", "/"].contains(rest.dropFirst(authority.count)) else {
       return .refused(
         "a backend's address has no path: requests go there with the path that the client asked for; write \(kind.rawValue)://\(authority)"

@@ -9,12 +9,13 @@ enum Balancing: String, Sendable, CaseIterable {
   case random
   case powerOfTwo = "power-of-two"
   case peakEWMA = "peak-ewma"
+  case stickyCookie = "sticky-cookie"
 
   /// Whether a backend with more weight gets more.
   var usesWeights: Bool {
     switch self {
     case .roundRobin: false
-    case .weightedRoundRobin, .leastConnections, .ipHash, .random, .powerOfTwo, .peakEWMA: true
+    case .weightedRoundRobin, .leastConnections, .ipHash, .random, .powerOfTwo, .peakEWMA, .stickyCookie: true
     }
   }
 }
@@ -89,6 +90,10 @@ enum ProxySetting {
   static let algorithm = Setting<Balancing>(
     "loadBalance.algorithm", also: [SettingAlias("load_balancing.strategy")], .choice("WORD"), default: "round-robin",
     "how the next backend is chosen")
+  static let cookieSecret = Setting<Secret<String>>(
+    "loadBalance.cookieSecret", .secret, flag: "", absence: "none",
+    "mixed into the cookie of sticky-cookie, so that nobody finds out the backends; the same in every proxy of these clients"
+  )
 
   // MARK: health
 
@@ -158,7 +163,7 @@ enum ProxySetting {
   static let all: [any DeclaredSetting] = [
     address, readTimeout, writeTimeout, idleTimeout, connectTimeout, requestTimeout, tlsCertFile, tlsKeyFile,
     maxConcurrentRequests, queuedRequests, maxConnections, trustedProxies, accessLog, workers, grace,
-    backends, algorithm,
+    backends, algorithm, cookieSecret,
     healthEnabled, healthInterval, healthTimeout, healthPath, healthRise, healthFall,
     maxRetries,
     rateLimitEnabled, capacity, refillRate, bucketOwner,

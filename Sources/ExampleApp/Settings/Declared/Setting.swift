@@ -98,7 +98,7 @@ struct Setting<Value: Sendable>: DeclaredSetting {
         ])
       }
       let value = try syntax.value(of: text, allowed: allowed)
-      return (value, text.isSecret ? text.written : syntax.show(value))
+      return (value, text.isSecret && syntax.type != "secret" ? text.written : syntax.show(value))
     }
   }
 

@@ -89,6 +89,17 @@ extension SettingSyntax where Value == String {
   }
 }
 
+extension SettingSyntax where Value == Secret<String> {
+  /// Never shown: not in a list of values, not in a sentence about it.
+  static var secret: Self {
+    SettingSyntax(
+      "secret", "TEXT", allowed: "1 to 256 bytes; best ${NAME} of a variable",
+      read: { text in
+        (1...256).contains(text.utf8.count) ? .value(Secret(text)) : .refused("it has to have 1 to 256 bytes")
+      }, show: { _ in "(secret)" })
+  }
+}
+
 extension SettingSyntax where Value == SocketAddress {
   static var listening: Self {
     SettingSyntax(

@@ -88,7 +88,8 @@ enum SettingsText {
         } else if setting.isList {
           lines.append("  # \(name): []")
         } else {
-          lines.append("  # \(name): \(setting.standard ?? (setting.isImpliedBySection ? "true" : ""))")
+          let value = setting.standard ?? (setting.isImpliedBySection ? "true" : "  # \(setting.absence ?? "")")
+          lines.append("  # \(name): \(value)")
         }
       }
     }
@@ -106,7 +107,9 @@ enum SettingsText {
       ]
       for setting in section.settings {
         let ways = [setting.flag.map { "`--\($0)`" }, setting.variable.map { "`\($0)`" }].compactMap { $0 }
-        let also = alsoWritten(setting).map { "; also `\($0)`" } ?? ""
+        let also = setting.aliases.map { alias in
+          ", `\(alias.key)`" + (alias.allowed.map { " (\($0))" } ?? "")
+        }.joined()
         let cells = [
           "`\(setting.key)`\(also)", setting.type, standard(setting), allowed(setting), ways.joined(separator: " "),
           setting.help,
