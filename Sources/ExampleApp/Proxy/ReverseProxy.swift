@@ -27,7 +27,7 @@ struct ReverseProxy {
       }
     }
     let retries = Chain {
-      if settings.maxRetries > 0 { Retry(attempts: settings.maxRetries + 1) }
+      if settings.maxRetries > 0 { Retry(attempts: settings.maxRetries + 1, perTry: settings.perTry) }
     }
     let backends = Upstreams(
       settings.strategy, health: settings.check, named: "backends",

@@ -32,6 +32,7 @@ struct ProxySettings: Sendable {
   /// `nil`: backends are not asked.
   let health: Health?
   let maxRetries: Int
+  let perTry: Duration?
   let readTimeout: Duration
   let writeTimeout: Duration
   let idleTimeout: Duration
@@ -73,6 +74,7 @@ struct ProxySettings: Sendable {
     workers = values[ProxySetting.workers]
     grace = values.must(ProxySetting.grace)
     maxRetries = values.must(ProxySetting.maxRetries)
+    perTry = values[ProxySetting.perTry]
     health = fit.health()
     bucket = fit.bucket()
     caching = fit.caching(kind)

@@ -123,6 +123,9 @@ enum ProxySetting {
   static let maxRetries = Setting<Int>(
     "retries.max", .count(0...9), flag: "max-retries", variable: "MAX_RETRIES", default: "2",
     "tries after the first one, each at another backend, where it is safe to repeat the request")
+  static let perTry = Setting<Duration>(
+    "retries.perTry", .time(times), flag: "retries-per-try", absence: "no limit",
+    "for one try until the backend answers; then the next one is asked")
 
   // MARK: rateLimit
 
@@ -165,7 +168,7 @@ enum ProxySetting {
     maxConcurrentRequests, queuedRequests, maxConnections, trustedProxies, accessLog, workers, grace,
     backends, algorithm, cookieSecret,
     healthEnabled, healthInterval, healthTimeout, healthPath, healthRise, healthFall,
-    maxRetries,
+    maxRetries, perTry,
     rateLimitEnabled, capacity, refillRate, bucketOwner,
     cacheEnabled, cacheSize, cacheTTL,
     tracing,
