@@ -130,7 +130,7 @@ struct NameSource: Sendable, CustomStringConvertible {
         let response = try await client.ask(question, on: runtime)
         sum.add(memory.learn(response, question))
       } catch let failure as DNSFailure {
-        sum.add(memory.recall(question, failure))
+        sum.addStale(memory.recall(question, failure), failure)
       }
     }
     return sum

@@ -132,6 +132,7 @@ struct NameAddresses: Sendable {
   private var timeToLive = UInt32.max
   private var negativeTimeToLive: UInt32?
   private var failure: String?
+  private var hasFreshAnswer = false
 
   enum Answer: Sendable, Hashable {
     case found([IPAddress], timeToLive: UInt32)
@@ -139,7 +140,16 @@ struct NameAddresses: Sendable {
     case failed(String)
   }
 
+  /// What is known of a question that nobody answers now. When nobody answers any question, that is a failure.
+  mutating func addStale(_ answer: Answer, _ failure: DNSFailure) {
+    let wasFresh = hasFreshAnswer
+    add(answer)
+    hasFreshAnswer = wasFresh
+    self.failure = self.failure ?? failure.description
+  }
+
   mutating func add(_ answer: Answer) {
+    hasFreshAnswer = true
     switch answer {
     case .found(let more, let holds):
       for address in more where !addresses.contains(address) { addresses.append(address) }
@@ -150,8 +160,8 @@ struct NameAddresses: Sendable {
   }
 
   func places(port: UInt16, weight: Int) -> NameFinding {
+    if let failure, addresses.isEmpty || !hasFreshAnswer { return .failed(failure) }
     if addresses.isEmpty {
-      if let failure { return .failed(failure) }
       return .none(timeToLive: negativeTimeToLive)
     }
     let places = addresses.map { BackendSource.Place(Endpoint(.ip($0), port: port).description, weight: weight) }

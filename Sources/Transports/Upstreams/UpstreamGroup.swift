@@ -74,10 +74,12 @@ public final class UpstreamGroup: Sendable {
 
   /// A reload: those that are still in the list go on as what they are. The old group is not changed; its exchanges and this
   /// one's share connections, counts and health.
-  func inherit(from old: UpstreamGroup) {
+  ///
+  /// - Parameter keepingAll: the list of before counts until another comes.
+  func inherit(from old: UpstreamGroup, keepingAll: Bool = false) {
     let before = old.seats
     var mine = seats
-    if mine.isEmpty {
+    if mine.isEmpty || (keepingAll && !before.isEmpty) {
       mine = before.map { Seat($0.backend, $0.live, of: self) }
     } else {
       mine = mine.map { seat in

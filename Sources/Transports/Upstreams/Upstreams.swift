@@ -22,6 +22,7 @@ public struct Upstreams: Destination {
   public let group: UpstreamGroup
   public let name: String?
   private let backends: [Backend]
+  private let discovery: Discovery?
 
   /// - Parameters:
   ///   - strategy: how one is chosen.
@@ -30,46 +31,49 @@ public struct Upstreams: Destination {
   ///   - panic: what is done when too few are healthy.
   ///   - slowStart: a backend that comes back, or is added, gets a part of its weight that grows from a tenth to all of it in
   ///     this time; 0: all at once. Strategies that hash do not heed it: it would move their keys twice.
+  ///   - source: where the list comes from; `nil`: it is the one that is written down, which else serves until the source says
+  ///     something.
   ///   - name: for logs and metrics, and so that a reload finds what belongs together; where there are several groups each
   ///     needs one.
-  ///   - backends: one or more.
+  ///   - backends: one or more; none is allowed where there is a source.
   public init(
     _ strategy: LoadBalancing = .roundRobin, health: HealthCheck? = nil, passive: PassiveHealth = .standard,
-    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, named name: String? = nil,
-    @BackendBuilder _ backends: () -> [Backend]
+    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, from source: BackendSource? = nil,
+    named name: String? = nil, @BackendBuilder _ backends: () -> [Backend]
   ) {
     self.init(
-      strategy, health: health, passive: passive, panic: panic, slowStart: slowStart, named: name,
+      strategy, health: health, passive: passive, panic: panic, slowStart: slowStart, from: source, named: name,
       backends: backends())
   }
 
   /// The same with a list that was made elsewhere: settings, a program.
   public init(
     _ strategy: LoadBalancing = .roundRobin, health: HealthCheck? = nil, passive: PassiveHealth = .standard,
-    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, named name: String? = nil,
-    backends: [Backend]
+    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, from source: BackendSource? = nil,
+    named name: String? = nil, backends: [Backend] = []
   ) {
     self.init(
       UpstreamGroup.Configuration(
         strategy: strategy, health: health, passive: passive, panic: panic, slowStart: slowStart),
-      named: name, backends, clock: { Loop.preciseNow })
+      from: source, named: name, backends, clock: { Loop.preciseNow })
   }
 
   init(
-    _ configuration: UpstreamGroup.Configuration, named name: String?, _ backends: [Backend],
-    clock: @escaping @Sendable () -> Instant
+    _ configuration: UpstreamGroup.Configuration, from source: BackendSource? = nil, named name: String?,
+    _ backends: [Backend], clock: @escaping @Sendable () -> Instant
   ) {
     self.name = name
+    discovery = source.map(Discovery.init)
     self.backends = backends
     group = UpstreamGroup(name ?? "upstreams", configuration, backends, clock: clock)
   }
 
   public var parameters: [Parameter] {
     let configuration = group.configuration
-    var parameters = [
-      Parameter("to", backends.map(\.name).joined(separator: ", ")),
-      Parameter("strategy", configuration.strategy.description),
-    ]
+    var parameters: [Parameter] = []
+    if let discovery { parameters.append(Parameter("from", "\(discovery.source)")) }
+    if !backends.isEmpty { parameters.append(Parameter("to", backends.map(\.name).joined(separator: ", "))) }
+    parameters.append(Parameter("strategy", configuration.strategy.description))
     if let health = configuration.health {
       parameters.append(Parameter("health", "\(health.label) every \(health.interval)"))
     }
@@ -80,7 +84,8 @@ public struct Upstreams: Destination {
   public var state: AnyObject? { group }
 
   public func validate(into problems: inout Problems) {
-    if backends.isEmpty { problems.refuse("it has no backend: name one or more") }
+    if backends.isEmpty, discovery == nil { problems.refuse("it has no backend: name one or more") }
+    for problem in discovery?.source.problems ?? [] { problems.refuse(problem) }
     for problem in Backend.problems(with: backends) { problems.refuse(problem) }
     let configuration = group.configuration
     configuration.strategy.validate(into: &problems)
@@ -97,13 +102,24 @@ public struct Upstreams: Destination {
 
   /// Those that are still in the list keep their connections, counts and health. The old group is left as it is: a reload that
   /// fails later has changed nothing.
-  public mutating func adopt(from old: Upstreams) { group.inherit(from: old.group) }
+  public mutating func adopt(from old: Upstreams) {
+    // What a source has found serves on until the new one says something.
+    group.inherit(from: old.group, keepingAll: discovery != nil)
+  }
 
-  public func run(_ services: any BackgroundServices) async throws { try await group.run(services) }
+  public func run(_ services: any BackgroundServices) async throws {
+    guard let discovery else { return try await group.run(services) }
+    let group = group
+    try await withThrowingDiscardingTaskGroup { tasks in
+      tasks.addTask { try await group.run(services) }
+      tasks.addTask { try await discovery.run(services, for: group) }
+    }
+  }
 
   public func serve(_ exchange: Exchange) async throws -> Summary {
     // Nothing is dialled for a client that has not finished its handshake.
     if let client = exchange as? SOCKS5Exchange { _ = try await client.destination() }
+    if let discovery { try await discovery.awaitBackends(of: group, exchange) }
     return try await group.serve(exchange)
   }
 }

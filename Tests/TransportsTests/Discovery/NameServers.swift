@@ -7,12 +7,6 @@ import Synchronization
 /// A name server of the test's own: UDP and TCP on one loopback port, each answer from a script.
 final class ScriptedNameServer: @unchecked Sendable {
   // Sound as Sendable: set once, before the threads start.
-  /// What it does with a query.
-  enum Reply: Sendable {
-    case answer(@Sendable (DNSQuery) -> [UInt8])
-    case silence
-  }
-
   let address: SocketAddress
   private let udp: Int32
   private let queries = Mutex<[DNSQuery]>([])
@@ -23,11 +17,11 @@ final class ScriptedNameServer: @unchecked Sendable {
   init(_ script: @escaping @Sendable (DNSQuery) -> [[UInt8]]) throws {
     let tcp = try BlockingOrigin()
     address = tcp.address
-    udp = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+    let udp = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+    self.udp = udp
     guard udp >= 0, address.withSockaddr({ bind(udp, $0, $1) }) == 0 else { throw SystemError("bind", errno) }
     var limit = timeval(tv_sec: 60, tv_usec: 0)
     setsockopt(udp, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-    let udp = self.udp
     let queries = Weak(self)
     detachedThread {
       var buffer = [UInt8](repeating: 0, count: 2048)

@@ -111,15 +111,20 @@ import Testing
     let both = [one, Place("[2001:db8::1]:80")]
     #expect(first.places(port: 80, weight: 1) == .found(both, timeToLive: 60))
     var second = NameAddresses()
-    second.add(memory.recall(a, failure))
+    second.addStale(memory.recall(a, failure), failure)
     second.add(memory.learn(try response(to: aaaa, v6), aaaa))
     #expect(second.places(port: 80, weight: 1) == .found(both, timeToLive: 0))
     // Nothing is known of it: then the other family alone counts; where that has none, it is a failure.
     var fresh = AddressMemory()
     var third = NameAddresses()
-    third.add(fresh.recall(a, failure))
+    third.addStale(fresh.recall(a, failure), failure)
     third.add(fresh.learn(try response(to: aaaa), aaaa))
     #expect(third.places(port: 80, weight: 1) == .failed("a web.test: no answer"))
+    // Nobody answers at all: what is known is no answer.
+    var fourth = NameAddresses()
+    fourth.addStale(memory.recall(a, failure), failure)
+    fourth.addStale(memory.recall(aaaa, failure), failure)
+    #expect(fourth.places(port: 80, weight: 1) == .failed("a web.test: no answer"))
   }
 
   @Test func ofAServiceTheBestPriorityCountsWithItsWeights() throws {
