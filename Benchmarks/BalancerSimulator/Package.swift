@@ -6,10 +6,13 @@ let package = Package(
   name: "balancer-simulator",
   dependencies: [.package(name: "sluice", path: "../..")],
   targets: [
+    .target(name: "CMallocCount"),
     .executableTarget(
       name: "BalancerSimulator",
       dependencies: [
+        "CMallocCount",
         .product(name: "Pipeline", package: "sluice"),
+        .product(name: "PipelineTesting", package: "sluice"),
         .product(name: "Transports", package: "sluice"),
       ],
       swiftSettings: [

@@ -19,7 +19,8 @@ import Testing
   @Test func aRelayNeedsTwoAddresses() {
     #expect(sentence(RelayCommand.self, "--to", "a:1").hasPrefix("--listen ADDR is missing: "))
     #expect(
-      sentence(RelayCommand.self, "--listen", "127.0.0.1:1") == "--to HOST:PORT is missing: the upstream, or unix:/path"
+      sentence(RelayCommand.self, "--listen", "127.0.0.1:1")
+        == "--to HOST:PORT is missing: an upstream, or unix:/path; given more than once clients are spread over them"
     )
     #expect(sentence(RelayCommand.self, "--listen", "127.0.0.1:1", "--to", "db:5432") == "accepted")
     #expect(sentence(RelayCommand.self, "--listen", "unix:/tmp/x", "--to", "unix:/tmp/y") == "accepted")

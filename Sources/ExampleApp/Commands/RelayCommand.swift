@@ -2,14 +2,16 @@ import Middlewares
 import Pipeline
 import Transports
 
-/// Raw TCP from one address to another.
+/// Raw TCP from one address to another, or to several.
 struct RelayCommand: Command {
   static let name = "relay"
-  static let summary = "raw TCP from one address to one upstream"
+  static let summary = "raw TCP from one address to one upstream, or to several"
   static let flags: [Flag] =
     [
-      .required("listen", "ADDR", listenSyntax), .required("to", "HOST:PORT", "the upstream, or unix:/path"),
-    ] + ServiceSettings.flags + LimitSettings.flags + ProxyProtocolSettings.inFlags + ProxyProtocolSettings.outFlags
+      .required("listen", "ADDR", listenSyntax),
+      .requiredList("to", "HOST:PORT", "an upstream, or unix:/path; given more than once clients are spread over them"),
+    ] + BalanceSettings.flags + ServiceSettings.flags + LimitSettings.flags + ProxyProtocolSettings.inFlags
+    + ProxyProtocolSettings.outFlags
     + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
   static let examples = [
     "ExampleApp relay --listen 127.0.0.1:9000 --to 127.0.0.1:5432",
@@ -17,31 +19,33 @@ struct RelayCommand: Command {
   ]
 
   let listen: SocketAddress
-  let upstream: String
+  let upstreams: [String]
   let settings: ServiceSettings
   let limit: LimitSettings
   let proxyProtocol: ProxyProtocolSettings
+  let balance: BalanceSettings
   let isBare: Bool
 
   init(_ flags: ParsedFlags) throws {
     listen = try listenAddress(flags.text("listen") ?? "", flag: "listen")
-    let to = flags.text("to") ?? ""
-    try checkUpstream(to, flag: "to")
-    upstream = to
+    upstreams = flags.all("to")
+    for upstream in upstreams { try checkUpstream(upstream, flag: "to") }
     settings = try ServiceSettings(flags)
     limit = try LimitSettings(flags)
     proxyProtocol = try ProxyProtocolSettings(flags, sends: true)
+    balance = try BalanceSettings(flags)
     isBare = flags.has("bare")
   }
 
   func run() async throws -> Int32 {
     let log = settings.makeLog()
+    let origins = balance.upstreams(upstreams, proxyProtocol)
     let proxy =
       isBare
       ? Proxies([
         Listener(.tcp, on: listen.description, name: "relay") {
         } to: {
-          Upstream(upstream, proxyProtocol: proxyProtocol.version)
+          origins
         }.options(apply)
       ])
       : Proxies([
@@ -55,11 +59,11 @@ struct RelayCommand: Command {
           ConcurrencyLimit(1_000_000)
           Retry(attempts: 3)
         } to: {
-          Upstream(upstream, proxyProtocol: proxyProtocol.version)
+          origins
         }.options(apply)
       ])
     return try await serve(proxy, settings, log: log) { addresses in
-      printError("relay listens on \(addresses[0].address), to \(upstream)")
+      printError("relay listens on \(addresses[0].address), to \(upstreams.joined(separator: ", "))")
     }
   }
   private func apply(to options: inout ListenerOptions) {

@@ -2,20 +2,21 @@ import Middlewares
 import Pipeline
 import Transports
 
-/// An HTTP reverse proxy in front of one origin, or of several in turn.
+/// An HTTP reverse proxy in front of one origin, or of several.
 struct ReverseCommand: Command {
   static let name = "reverse"
-  static let summary = "an HTTP reverse proxy for one origin, or for several in turn"
+  static let summary = "an HTTP reverse proxy for one origin, or for several"
   static let flags: [Flag] =
     [
       .required("listen", "ADDR", listenSyntax),
-      .requiredList("to", "HOST:PORT", "an origin, or unix:/path; given more than once they are taken in turn"),
-    ] + ServiceSettings.flags + LimitSettings.flags + HTTPSettings.flags + ProxyProtocolSettings.inFlags
+      .requiredList("to", "HOST:PORT", "an origin, or unix:/path; given more than once clients are spread over them"),
+    ] + BalanceSettings.flags + ServiceSettings.flags + LimitSettings.flags + HTTPSettings.flags
+    + ProxyProtocolSettings.inFlags
     + ProxyProtocolSettings.outFlags
     + [.toggle("bare", "no middleware at all: no log, no limits, no counts")]
   static let examples = [
     "ExampleApp reverse --listen 127.0.0.1:8080 --to 127.0.0.1:3000",
-    "ExampleApp reverse --listen :80 --to 10.0.0.1:8080 --to 10.0.0.2:8080 --log json --max-connections-per-client 100",
+    "ExampleApp reverse --listen :80 --to 10.0.0.1:8080 --to 10.0.0.2:8080 --health /health --log json --max-connections-per-client 100",
     "ExampleApp reverse --listen :80 --to 10.0.0.1:8080 --rate-limit 600/m --limit-store redis://10.0.0.5:6379 --limit-trouble local:3",
   ]
 
@@ -28,6 +29,7 @@ struct ReverseCommand: Command {
   let http: HTTPSettings
   let limit: LimitSettings
   let proxyProtocol: ProxyProtocolSettings
+  let balance: BalanceSettings
   let isBare: Bool
 
   init(_ flags: ParsedFlags) throws {
@@ -38,12 +40,13 @@ struct ReverseCommand: Command {
     limit = try LimitSettings(flags)
     http = try HTTPSettings(flags)
     proxyProtocol = try ProxyProtocolSettings(flags, sends: true)
+    balance = try BalanceSettings(flags)
     isBare = flags.has("bare")
   }
 
   func run() async throws -> Int32 {
     let log = settings.makeLog()
-    let origins = Upstreams(.roundRobin, backends: upstreams.map { Backend($0, proxyProtocol: proxyProtocol.version) })
+    let origins = balance.upstreams(upstreams, proxyProtocol)
     let proxy =
       isBare
       ? Proxies([

@@ -8,7 +8,12 @@ struct SOCKS5Command: Command {
   static let summary = "a SOCKS5 proxy, with users or anonymous"
   static let flags: [Flag] =
     [.required("listen", "ADDR", listenSyntax)] + UserSettings.flags
-    + [.toggle("open", "without users: also where others than this machine can reach it")]
+    + [
+      .toggle("open", "without users: also where others than this machine can reach it"),
+      .list(
+        "to", "HOST:PORT",
+        "connects every client there, whatever it asks for; given more than once clients are spread over them"),
+    ] + BalanceSettings.flags
     + ServiceSettings.flags + ProxyProtocolSettings.inFlags
     + [.toggle("bare", "no middleware but the login: no log, no limits, no counts")]
   static let examples = [
@@ -21,6 +26,8 @@ struct SOCKS5Command: Command {
   let users: UserSettings
   let settings: ServiceSettings
   let proxyProtocol: ProxyProtocolSettings
+  let upstreams: [String]
+  let balance: BalanceSettings
   let isBare: Bool
 
   init(_ flags: ParsedFlags) throws {
@@ -28,6 +35,12 @@ struct SOCKS5Command: Command {
     settings = try ServiceSettings(flags)
     users = try UserSettings(flags)
     isBare = flags.has("bare")
+    upstreams = flags.all("to")
+    for upstream in upstreams { try checkUpstream(upstream, flag: "to") }
+    balance = try BalanceSettings(flags)
+    if upstreams.isEmpty, flags.has("balance") || flags.has("health") {
+      throw SettingsError("--balance and --health need --to HOST:PORT: clients choose their destination otherwise")
+    }
     proxyProtocol = try ProxyProtocolSettings(flags, sends: false)
     try users.check(listen, isOpen: flags.has("open"))
   }
@@ -42,7 +55,7 @@ struct SOCKS5Command: Command {
       return Listener(.socks5, on: listen.description) {
         PasswordAuth(table)
       } to: {
-        Direct()
+        if let origins { origins } else { Direct() }
       }.options(apply)
     }
     return Listener(.socks5, on: listen.description) {
@@ -50,7 +63,7 @@ struct SOCKS5Command: Command {
       PasswordAuth(table)
       Retry(attempts: 3)
     } to: {
-      Direct()
+      if let origins { origins } else { Direct() }
     }.options(apply)
   }
 
@@ -58,7 +71,7 @@ struct SOCKS5Command: Command {
     if isBare {
       return Listener(.socks5, on: listen.description) {
       } to: {
-        Direct()
+        if let origins { origins } else { Direct() }
       }.options(apply)
     }
     return Listener(.socks5, on: listen.description) {
@@ -66,9 +79,12 @@ struct SOCKS5Command: Command {
       AnonymousAuth()
       Retry(attempts: 3)
     } to: {
-      Direct()
+      if let origins { origins } else { Direct() }
     }.options(apply)
   }
+
+  /// Where every client is connected; `nil`: where it wants to go.
+  private var origins: Upstreams? { upstreams.isEmpty ? nil : balance.upstreams(upstreams, proxyProtocol) }
 
   private func apply(to options: inout ListenerOptions) {
     settings.apply(to: &options)

@@ -67,7 +67,7 @@ final class LiveBackend: Sendable {
     number = Self.numbers.add(1, ordering: .relaxed).newValue
     name = backend.name
     address = backend.address
-    target = UpstreamTarget(backend.address)
+    target = UpstreamTarget(backend.address, isOneOfSeveral: true)
     link = UpstreamLink(proxyProtocol: backend.proxyProtocol, url: "http://\(backend.address)", way: backend.way)
     record = Mutex(Record(health: BackendHealth(at: now), officeSince: now))
   }

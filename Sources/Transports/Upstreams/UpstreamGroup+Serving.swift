@@ -193,7 +193,7 @@ extension UpstreamGroup {
       if isFailure {
         record.failures[.status] &+= 1
         record.latency.noteFailure(latency, at: now, decay: decay)
-        why = record.health.failed(.status, rules, at: now)
+        why = record.health.failed(.status, began: exchange.upstreamTriedAt, rules, at: now)
         return false
       }
       record.latency.note(latency, at: now, decay: decay)
@@ -210,7 +210,7 @@ extension UpstreamGroup {
     let why = seat.live.update { record in
       record.failures[kind] &+= 1
       record.latency.noteFailure(now - exchange.upstreamTriedAt, at: now, decay: decay)
-      return record.health.failed(kind, rules, at: now)
+      return record.health.failed(kind, began: exchange.upstreamTriedAt, rules, at: now)
     }
     if let why { eject(seat, why, at: now) }
   }

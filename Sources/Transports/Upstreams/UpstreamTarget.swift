@@ -12,10 +12,13 @@ struct UpstreamTarget: Sendable {
 
   private let place: Place
   let text: String
+  /// Whether another place may do where the name of this one does not resolve.
+  let isOneOfSeveral: Bool
 
   /// - Parameter text: `host:port`, `1.2.3.4:port`, `[::1]:port` or `unix:/path`.
-  init(_ text: String) {
+  init(_ text: String, isOneOfSeveral: Bool = false) {
     self.text = text
+    self.isOneOfSeveral = isOneOfSeveral
     if text.hasPrefix("unix:"), case .unix(let path)? = SocketAddress(text) {
       place = .known(.unixSocket(path))
     } else if let endpoint = Endpoint(text) {
@@ -27,6 +30,7 @@ struct UpstreamTarget: Sendable {
 
   init(_ endpoint: Endpoint) {
     text = endpoint.description
+    isOneOfSeveral = false
     place = Self.place(endpoint)
   }
 
@@ -71,7 +75,13 @@ struct UpstreamTarget: Sendable {
     case .named(let endpoint, _) where way.resolvesNames:
       return try AddressPolicy.anything.approve(unresolved: endpoint)
     case .named(let endpoint, let name):
-      return try AddressPolicy.anything.approve(endpoint, resolved: try await runtime.resolve(name))
+      do {
+        return try AddressPolicy.anything.approve(endpoint, resolved: try await runtime.resolve(name))
+      } catch var failure as Rejection where isOneOfSeveral && failure.kind == .nameNotFound {
+        // Nothing was sent anywhere, and the next try goes elsewhere.
+        failure.retry = .safe
+        throw failure
+      }
     case .unreadable(let why): throw Rejection(.internalError, detail: why)
     }
   }

@@ -47,10 +47,12 @@ import Testing
 
   @Test func failuresInARowEjectAndASuccessBetweenThemForgives() {
     var health = BackendHealth(at: start)
-    for _ in 0..<4 { #expect(health.failed(.connect, rules, at: start) == nil) }
+    for _ in 0..<4 { #expect(health.failed(.connect, began: start, rules, at: start) == nil) }
     _ = health.succeeded(rules, at: start)
-    for _ in 0..<4 { #expect(health.failed(.connect, rules, at: start) == nil) }
-    #expect(health.failed(.timeout, rules, at: start) == "5 exchanges in a row failed, the last one: no answer in time")
+    for _ in 0..<4 { #expect(health.failed(.connect, began: start, rules, at: start) == nil) }
+    #expect(
+      health.failed(.timeout, began: start, rules, at: start)
+        == "5 exchanges in a row failed, the last one: no answer in time")
   }
 
   @Test func aRatioOfFailuresEjectsOnceThereAreEnoughAnswers() {
@@ -60,10 +62,12 @@ import Testing
     var health = BackendHealth(at: start)
     for number in 0..<4 {
       _ = health.succeeded(rules, at: at(Double(number) / 10))
-      #expect(health.failed(.reset, rules, at: at(Double(number) / 10)) == nil)
+      #expect(health.failed(.reset, began: at(Double(number) / 10), rules, at: at(Double(number) / 10)) == nil)
     }
     _ = health.succeeded(rules, at: at(1))
-    #expect(health.failed(.reset, rules, at: at(1))?.hasPrefix("5 of 10 exchanges failed within 10.0 seconds") == true)
+    #expect(
+      health.failed(.reset, began: at(1), rules, at: at(1))?.hasPrefix("5 of 10 exchanges failed within 10.0 seconds")
+        == true)
   }
 
   @Test func whatIsOlderThanTheWindowDoesNotCount() {
@@ -71,8 +75,8 @@ import Testing
     rules.consecutiveFailures = nil
     rules.minimumAnswers = 10
     var health = BackendHealth(at: start)
-    for _ in 0..<9 { #expect(health.failed(.reset, rules, at: start) == nil) }
-    #expect(health.failed(.reset, rules, at: at(11)) == nil)
+    for _ in 0..<9 { #expect(health.failed(.reset, began: start, rules, at: start) == nil) }
+    #expect(health.failed(.reset, began: at(11), rules, at: at(11)) == nil)
   }
 
   @Test func ejectionsGrowFromOneToTheNextAndEndInATrial() {
@@ -89,7 +93,7 @@ import Testing
       ended = health.endEjection(at: now)
       #expect(ended)
       #expect(health.standing == .trial)
-      #expect(health.failed(.connect, rules, at: now) == "on trial: no connection")
+      #expect(health.failed(.connect, began: now, rules, at: now) == "on trial: no connection")
     }
   }
 
@@ -127,5 +131,14 @@ import Testing
     let changed = health.succeeded(rules, at: at(1))
     #expect(!changed)
     #expect(health.standing == .down)
+  }
+
+  @Test func whatFailsLateSaysNothingOfABackendThatHasComeBack() {
+    var health = BackendHealth(at: start)
+    _ = health.checkFailed("no", fall: 1, at: at(1))
+    _ = health.checkPassed(rise: 1, at: at(5))
+    #expect(health.standing == .open)
+    for _ in 0..<10 { #expect(health.failed(.timeout, began: at(2), rules, at: at(6)) == nil) }
+    #expect(health.failuresInARow == 0)
   }
 }

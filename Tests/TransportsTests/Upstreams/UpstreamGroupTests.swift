@@ -277,6 +277,27 @@ import Testing
     #expect(world.group.report().backends.map(\.weight) == [1, 1])
   }
 
+  @Test func aReloadWithoutChecksDoesNotKeepABackendOutForEver() async throws {
+    let world = GroupWorld(panic: .never, to: GroupWorld.backends(1))
+    _ = world.group.seats[0].live.update { $0.health.checkFailed("no", fall: 1, at: world.clock.now) }
+    #expect(await world.refusal()?.kind == .overloaded)
+    let services = ManualServices(clock: world.clock)
+    let group = world.group
+    let running = Task { try await group.run(services) }
+    while world.state(1) == .unhealthy { await Task.yield() }
+    #expect(try await world.serve() == 1)
+    running.cancel()
+    _ = await running.result
+  }
+
+  @Test func anotherBackendMayDoWhereANameDoesNotResolve() async throws {
+    let world = GroupWorld(to: [Backend("nowhere.test:1")])
+    let rejection = await world.refusal()
+    #expect(rejection?.kind == .nameNotFound)
+    #expect(rejection?.retry == .safe)
+    #expect(world.group.report().backends[0].totals.failures[.name] == 1)
+  }
+
   @Test func theNewestEventsAreKept() throws {
     let world = GroupWorld(to: GroupWorld.backends(2))
     for number in 1...300 { try world.group.setWeight("127.0.0.1:1", number) }

@@ -5,6 +5,7 @@ import Transports
 ///
 ///     BalancerSimulator table [SECONDS]      scenarios × strategies: p50, p99, max, spread; exit 1 when a bound does not hold
 ///     BalancerSimulator plot FILE [SECONDS]  the p99 of each, drawn (SVG)
+///     BalancerSimulator cost                 CPU time and allocations of an exchange, by strategy; exit 1 when one allocates
 @main struct BalancerSimulator {
   static let strategies: [(name: String, strategy: LoadBalancing)] = [
     ("round robin", .roundRobin), ("weighted round robin", .weightedRoundRobin), ("random", .random),
@@ -12,7 +13,7 @@ import Transports
     ("least connections", .leastConnections), ("power of two choices", .powerOfTwoChoices), ("peak EWMA", .peakEWMA()),
   ]
 
-  static func main() {
+  static func main() async throws {
     let arguments = Array(CommandLine.arguments.dropFirst())
     switch (arguments.first, arguments.count) {
     case ("table", 1...2):
@@ -25,6 +26,7 @@ import Transports
     case ("plot", 2...3):
       guard let seconds = seconds(arguments.dropFirst(2).first) else { return usage() }
       Plot.write(run(seconds), to: arguments[1])
+    case ("cost", 1): try await Cost.run()
     default: usage()
     }
   }
@@ -36,7 +38,7 @@ import Transports
 
   private static func usage() {
     print(
-      "BalancerSimulator table [SECONDS] | plot FILE [SECONDS]; SECONDS are simulated ones, up to 3600, and 60 by default"
+      "BalancerSimulator table [SECONDS] | plot FILE [SECONDS] | cost; SECONDS are simulated ones, up to 3600, and 60 by default"
     )
     exit(2)
   }

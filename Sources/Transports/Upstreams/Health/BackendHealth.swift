@@ -92,6 +92,16 @@ struct BackendHealth: Sendable {
     return note(before, fails == 1 ? why : "\(fails) checks in a row failed, the last one: \(why)", at: now)
   }
 
+  /// Nobody asks any more: what the last one who asked has found is no reason to keep it out for ever. Returns whether its
+  /// standing has changed.
+  mutating func forgetChecks(at now: Instant) -> Bool {
+    let before = standing
+    checked = .not
+    passes = 0
+    fails = 0
+    return note(before, "nobody checks it any more", at: now)
+  }
+
   // MARK: Exchanges
 
   /// Returns whether its standing has changed.
@@ -105,7 +115,13 @@ struct BackendHealth: Sendable {
   }
 
   /// Returns why it is to be ejected; whether it may be is the group's to say, which then calls ``eject(_:_:at:)``.
-  mutating func failed(_ kind: UpstreamFailure, _ rules: PassiveHealth, at now: Instant) -> String? {
+  ///
+  /// - Parameter began: when the exchange was sent there. What fails late, after the backend has come back, says nothing of it
+  ///   as it is now.
+  mutating func failed(
+    _ kind: UpstreamFailure, began: Instant, _ rules: PassiveHealth, at now: Instant
+  ) -> String? {
+    guard began >= since else { return nil }
     failuresInARow += 1
     if rules.failureRatio != nil { window.note(isFailure: true, rules.window, at: now) }
     switch trust {

@@ -13,6 +13,9 @@ extension UpstreamGroup {
     defer { watch.withLock { $0.arrivals = nil } }
     guard configuration.health != nil else {
       // Nothing to ask; only what happens is logged, for as long as the app runs.
+      for seat in seats where seat.live.update({ $0.health.forgetChecks(at: clock()) }) {
+        noteStanding(of: seat, at: clock())
+      }
       for await _ in arriving {}
       return
     }
