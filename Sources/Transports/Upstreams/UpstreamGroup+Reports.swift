@@ -7,7 +7,7 @@ extension UpstreamGroup {
     let now = clock()
     let roster = roster.withLock { $0 }
     return UpstreamReport(
-      name: name, strategy: configuration.strategy.description, isPanicking: isPanicking(roster, at: now),
+      name: name, strategy: configuration.strategy.description, isPanicking: isPanicking(roster),
       backends: roster.seats.map { report(of: $0, at: now) }, events: events,
       refused: refused.load(ordering: .relaxed))
   }

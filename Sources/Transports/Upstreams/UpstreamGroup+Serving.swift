@@ -99,7 +99,7 @@ extension UpstreamGroup {
     let bits = exchange.runtime.randomBits()
     func pick() -> Seat? { roster.balancer.pick(from: candidates, key: key, bits: bits).map { roster.seats[$0] } }
 
-    if !startsInPanic(roster, at: now) {
+    if !startsInPanic(roster) {
       if let seat = pick() { return Choice(seat: seat, isDesperate: false) }
       candidates.takesFull = true
       if let seat = pick() { return Choice(seat: seat, isDesperate: false) }
@@ -107,7 +107,7 @@ extension UpstreamGroup {
         candidates.takesTried = true
         if let seat = pick() { return Choice(seat: seat, isDesperate: false) }
       }
-      guard isPanicking(roster, at: now) else { return nil }
+      guard isPanicking(roster) else { return nil }
       candidates.takesTried = false
       candidates.takesFull = false
     }
@@ -119,20 +119,17 @@ extension UpstreamGroup {
   }
 
   /// Whether the rule ignores health before anybody is looked for.
-  private func startsInPanic(_ roster: Roster, at now: Instant) -> Bool {
-    if case .below = configuration.panic.kind { isPanicking(roster, at: now) } else { false }
+  private func startsInPanic(_ roster: Roster) -> Bool {
+    if case .below = configuration.panic.kind { isPanicking(roster) } else { false }
   }
 
   /// Whether too few are healthy, by the group's rule.
-  func isPanicking(_ roster: Roster, at now: Instant) -> Bool {
+  func isPanicking(_ roster: Roster) -> Bool {
     var (healthy, all) = (0, 0)
     for seat in roster.seats where seat.live.office == .enabled {
       all += 1
-      switch seat.live.health {
-      case .open, .trial: healthy += 1
-      case .ejected: if seat.live.entrance(at: now) != .closed { healthy += 1 }
-      case .down: break
-      }
+      // One on trial takes one exchange at a time: that is no way out for the others.
+      if seat.live.health == .open { healthy += 1 }
     }
     switch configuration.panic.kind {
     case .never: return false

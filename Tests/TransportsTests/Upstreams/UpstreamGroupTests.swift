@@ -64,6 +64,21 @@ import Testing
     #expect(world.state(1) == .ejected)
   }
 
+  @Test func whereOnlyOneOnTrialIsLeftTheOthersAreNotRefused() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    world.port(1, .fails(Rejection(.connectionRefused)))
+    for _ in 0..<10 { _ = await world.refusal() }
+    world.clock.advance(by: .seconds(10))
+    _ = world.group.seats[1].live.update { $0.health.checkFailed("no", fall: 1, at: world.clock.now) }
+    world.group.endEjection(world.group.seats[0], at: world.clock.now)
+    #expect(world.group.seats[0].live.takeTrial())
+    #expect(world.group.report().isPanicking)
+    world.port(1, .answers(200))
+    var ports: Set<Int> = []
+    for _ in 0..<4 { ports.insert(try await world.serve()) }
+    #expect(ports.contains(2))
+  }
+
   @Test func onlySoManyAreEjectedAndNeverAll() async throws {
     let world = GroupWorld(to: GroupWorld.backends(4))
     for port in 1...4 { world.port(port, .fails(Rejection(.upstreamReset))) }
