@@ -48,6 +48,8 @@ open class Exchange {
   @exclusivity(unchecked) package final var upstreamTriedAt = Instant(nanoseconds: 0)
   /// Told of the answer of the upstream that is tried. A destination sets it around ``forward(to:over:)``.
   package final var upstreamWatch: (any UpstreamWatch)?
+  /// A second upstream for the try that is under way; see ``forward(to:over:hedge:)``.
+  package final var hedge: (any Hedge)?
   /// Who is to be told when an upstream answers, outermost first.
   final var answerWatches: [AnswerWatch] = []
   /// A limit that ends with the upstream's answer.

@@ -106,18 +106,28 @@ struct Dialer<Parked: ParkedTask> {
 
   // MARK: One attempt
 
-  private enum Progress {
+  enum Progress {
     case connecting
     case connected
     case failed(ConnectFailure)
   }
 
   /// A socket that is being connected becomes writable (or broken) once, when the outcome is known.
-  private static func progress(_ socket: Socket) -> Progress {
+  static func progress(_ socket: Socket) -> Progress {
     guard socket.readiness.contains(.writable) else { return .connecting }
     if !socket.readiness.contains(.gone) { return .connected }
     let code = socket.takeError()
     return code == 0 ? .connected : .failed(failure(code))
+  }
+
+  /// Begins to connect and does not wait for it, for who looks after several sockets: ``progress(_:)`` says how far it is.
+  ///
+  /// - Returns: nil where it has failed already.
+  func beginToConnect(_ address: SocketAddress) throws -> Socket? {
+    switch try begin(address) {
+    case .success(let socket): socket
+    case .failure: nil
+    }
   }
 
   /// Makes a socket and begins to connect it. Throws only when this process has run out of something.

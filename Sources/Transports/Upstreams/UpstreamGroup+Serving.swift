@@ -15,8 +15,7 @@ extension UpstreamGroup {
 
   /// Serves an exchange by one backend.
   func serve(_ exchange: Exchange) async throws -> Summary {
-    let key: UInt64? =
-      if case .hash(let key, _) = configuration.strategy.innermost { key.hash(of: exchange) } else { nil }
+    let key = hashKey(of: exchange)
     var passedOver: UInt64 = 0
     while true {
       guard let choice = choose(for: exchange, key, passedOver) else { throw refusal() }
@@ -49,6 +48,13 @@ extension UpstreamGroup {
     }
   }
 
+  /// Where the strategy hashes.
+  func hashKey(of exchange: Exchange) -> UInt64? {
+    if case .hash(let key, _) = configuration.strategy.innermost { key.hash(of: exchange) } else { nil }
+  }
+
+  func triedBackends(_ exchange: Exchange) -> UInt64 { exchange[TriedBackends.self] }
+
   /// Tries one backend; `nil`: it may not be used any more, and nothing was done.
   private func attempt(_ choice: Choice, _ exchange: Exchange) async throws -> Summary? {
     let seat = choice.seat
@@ -69,20 +75,22 @@ extension UpstreamGroup {
     exchange.upstreamAnsweredAt = nil
     exchange.upstreamTriedAt = exchange.now
     exchange.upstreamWatch = seat
+    // A trial is to find out how one backend does.
+    let hedge = isTrial ? nil : hedgedTry(seat, exchange)
     defer {
       exchange.upstreamWatch = nil
       if isTrial { live.leaveTrial() }
-      let left = live.active.subtract(1, ordering: .relaxed).newValue
-      if left == 0, live.office == .draining { noteDrained(seat) }
+      hedge?.end(exchange)
+      exchangeLeft(hedge?.serving ?? seat)
     }
     setCookie(for: seat, on: exchange)
     do {
       let destination = try await live.target.destination(for: exchange.runtime, by: live.link.way)
-      return try await exchange.forward(to: destination, over: live.link)
+      return try await exchange.forward(to: destination, over: live.link, hedge: hedge)
     } catch {
-      if let failure = UpstreamFailure(error, on: exchange) { failed(seat, failure, on: exchange) }
+      if let failure = UpstreamFailure(error, on: exchange) { failed(hedge?.serving ?? seat, failure, on: exchange) }
       // The next try shall go elsewhere; after the commit there is none.
-      if !exchange.isCommitted { exchange[TriedBackends.self] |= live.bit }
+      if !exchange.isCommitted { exchange[TriedBackends.self] |= hedge?.tried ?? live.bit }
       throw error
     }
   }

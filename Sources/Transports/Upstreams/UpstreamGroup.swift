@@ -21,6 +21,7 @@ public final class UpstreamGroup: Sendable {
     var passive: PassiveHealth
     var panic: PanicRule
     var slowStart: Duration
+    var hedging: Hedging?
   }
 
   struct Journal: Sendable {
@@ -38,6 +39,8 @@ public final class UpstreamGroup: Sendable {
   /// For logs and metric labels.
   public let name: String
   let configuration: Configuration
+  /// What hedged tries share; `nil`: there are none.
+  let hedging: HedgeDesk?
   /// For operators; exchanges bring their own time.
   let clock: @Sendable () -> Instant
   let roster: Mutex<Roster>
@@ -56,6 +59,7 @@ public final class UpstreamGroup: Sendable {
   ) {
     self.name = name
     self.configuration = configuration
+    hedging = configuration.hedging.map { HedgeDesk($0) }
     self.clock = clock
     if case .peakEWMA(let decay) = configuration.strategy.kind { self.decay = decay } else { decay = .seconds(10) }
     // Replaced at once: a seat needs its group.

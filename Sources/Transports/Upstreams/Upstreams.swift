@@ -31,6 +31,7 @@ public struct Upstreams: Destination {
   ///   - panic: what is done when too few are healthy.
   ///   - slowStart: a backend that comes back, or is added, gets a part of its weight that grows from a tenth to all of it in
   ///     this time; 0: all at once. Strategies that hash do not heed it: it would move their keys twice.
+  ///   - hedge: asks a second backend, too, when the first takes long; HTTP only.
   ///   - source: where the list comes from; `nil`: it is the one that is written down, which else serves until the source says
   ///     something.
   ///   - name: for logs and metrics, and so that a reload finds what belongs together; where there are several groups each
@@ -38,23 +39,23 @@ public struct Upstreams: Destination {
   ///   - backends: one or more; none is allowed where there is a source.
   public init(
     _ strategy: LoadBalancing = .roundRobin, health: HealthCheck? = nil, passive: PassiveHealth = .standard,
-    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, from source: BackendSource? = nil,
-    named name: String? = nil, @BackendBuilder _ backends: () -> [Backend]
+    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, hedge: Hedging? = nil,
+    from source: BackendSource? = nil, named name: String? = nil, @BackendBuilder _ backends: () -> [Backend]
   ) {
     self.init(
-      strategy, health: health, passive: passive, panic: panic, slowStart: slowStart, from: source, named: name,
-      backends: backends())
+      strategy, health: health, passive: passive, panic: panic, slowStart: slowStart, hedge: hedge, from: source,
+      named: name, backends: backends())
   }
 
   /// The same with a list that was made elsewhere: settings, a program.
   public init(
     _ strategy: LoadBalancing = .roundRobin, health: HealthCheck? = nil, passive: PassiveHealth = .standard,
-    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, from source: BackendSource? = nil,
-    named name: String? = nil, backends: [Backend] = []
+    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, hedge: Hedging? = nil,
+    from source: BackendSource? = nil, named name: String? = nil, backends: [Backend] = []
   ) {
     self.init(
       UpstreamGroup.Configuration(
-        strategy: strategy, health: health, passive: passive, panic: panic, slowStart: slowStart),
+        strategy: strategy, health: health, passive: passive, panic: panic, slowStart: slowStart, hedging: hedge),
       from: source, named: name, backends, clock: { Loop.preciseNow })
   }
 
@@ -77,6 +78,7 @@ public struct Upstreams: Destination {
     if let health = configuration.health {
       parameters.append(Parameter("health", "\(health.label) every \(health.interval)"))
     }
+    if let hedging = configuration.hedging { parameters.append(Parameter("hedge", "\(hedging)")) }
     if configuration.slowStart > .zero { parameters.append(Parameter("slow start", "\(configuration.slowStart)")) }
     return parameters
   }
@@ -92,6 +94,16 @@ public struct Upstreams: Destination {
     for problem in configuration.health?.problems ?? [] { problems.refuse(problem) }
     for problem in configuration.passive.problems { problems.refuse(problem) }
     if let problem = configuration.panic.problem { problems.refuse(problem) }
+    if let hedging = configuration.hedging {
+      for problem in hedging.problems { problems.refuse(problem) }
+      if problems.transport == "tcp" || problems.transport == "socks5" {
+        problems.refuse("a hedge is for HTTP requests: of a tunnel nothing can be asked twice")
+      }
+      if case .sticky = configuration.strategy.kind {
+        problems.refuse(
+          "a hedge would go to another backend than the one that the client's cookie names: leave one out")
+      }
+    }
     if configuration.slowStart < .zero {
       problems.refuse("a slow start of \(configuration.slowStart): 0 seconds or more is allowed")
     }

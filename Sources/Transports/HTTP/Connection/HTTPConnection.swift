@@ -57,6 +57,8 @@ final class HTTPConnection: HTTPExchange {
   // MARK: The upstream
 
   let call: UpstreamCall
+  /// Of a second upstream that was asked, too; kept for the next time.
+  var rival: UpstreamCall?
   var allowance = Allowance()
   /// How a tunnel ended that followed a 101.
   var switched: Summary?

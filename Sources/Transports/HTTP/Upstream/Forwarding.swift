@@ -36,7 +36,7 @@ extension HTTPConnection {
       do {
         if try await exchangeMessages(destination, link) {
           if let switched { return switched }
-          finishCall(link)
+          finishCall()
           return Summary(traffic: traffic, endedBy: .upstream)
         }
       } catch {
@@ -58,7 +58,7 @@ extension HTTPConnection {
   private var mayBeSentAgain: Bool { isIdempotent }
 
   /// Takes a connection from the pool. False when there is none.
-  private func takeKept(_ destination: ApprovedDestination, _ link: UpstreamLink) -> Bool {
+  func takeKept(_ destination: ApprovedDestination, _ link: UpstreamLink) -> Bool {
     guard link.proxyProtocol == nil else { return false }
     while let idle = share.pool.take(link, destination.addresses) {
       // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
@@ -74,9 +74,10 @@ extension HTTPConnection {
     return false
   }
 
-  private func finishCall(_ link: UpstreamLink) {
-    let mayKeep = call.isReusable && link.proxyProtocol == nil
+  private func finishCall() {
     let address = call.address
+    guard let link = call.link else { return }
+    let mayKeep = call.isReusable && link.proxyProtocol == nil
     guard let side = call.takeSide(on: connection.loop) else { return }
     if mayKeep, let address {
       share.pool.put(side.stream, to: address, for: link)
@@ -92,15 +93,22 @@ extension HTTPConnection {
   /// - Returns: false when a kept connection turned out to be dead, and the request may be sent again.
   @inline(__always)
   private func exchangeMessages(_ destination: ApprovedDestination, _ link: UpstreamLink) async throws -> Bool {
-    guard let upstream = call.side else { return true }
+    guard var upstream = call.side else { return true }
     allowance.begin(self)
     try sendRequest(destination, link, upstream)
+    if hedge != nil { beginHedge() }
     while true {
       var wants = Wants()
       if call.isUploading || !call.outbox.isEmpty { try stepUpload(upstream, &wants) }
       switch call.stage {
       case .head:
-        switch try stepHead(upstream, &wants) {
+        var step = try stepHead(upstream, &wants)
+        if call.hedgeAt <= connection.now, case .blocked = step, !call.hasAnswered {
+          step = try await raceHeads()
+          if let side = call.side { upstream = side }
+          wants = Wants(upstream: .readable)
+        }
+        switch step {
         case .blocked: break
         case .lost:
           if call.isReused, !call.hasAnswered, mayBeSentAgain { return false }
@@ -112,7 +120,7 @@ extension HTTPConnection {
           return true
         case .final:
           noteAnswer()
-          if link.isProxy, call.head.status == 407 {
+          if call.link?.isProxy == true, call.head.status == 407 {
             // Our own configuration is to blame; the client would take it for a question for its credentials.
             throw Rejection(
               .upstreamProtocol, source: .proxy, retry: .pointless,
@@ -165,7 +173,7 @@ extension HTTPConnection {
     if allowance.rests(.down) {
       // The time of the upstream does not run while it is us who do not read.
     } else if case .head = call.stage {
-      limit = min(limit, call.headEnds)
+      limit = min(limit, call.headEnds, call.hedgeAt)
     } else {
       limit = min(limit, call.lastMove + options.bodyIdleTimeout)
     }
@@ -196,7 +204,11 @@ extension HTTPConnection {
       }
       return try allowance.renew(self, unsent: outbox.count)
     }
-    if case .head = call.stage, call.headEnds <= now { throw noHead() }
+    if case .head = call.stage {
+      // Another upstream is about to be asked.
+      if call.hedgeAt <= now { return }
+      if call.headEnds <= now { throw noHead() }
+    }
     if call.isUploading, wants.client.contains(.readable), answer == .none {
       if framing.expectsContinue, !hasSentContinue, bodyReceived == 0 { throw noHead() }
       throw tooSlow()
@@ -206,7 +218,7 @@ extension HTTPConnection {
       detail: "nothing of the body moved for \(options.bodyIdleTimeout)")
   }
 
-  private func noHead() -> Rejection {
+  func noHead() -> Rejection {
     Rejection(
       .deadlineExceeded, source: .upstream, retry: isRepeatable ? nil : .pointless,
       detail: "the upstream did not answer within \(options.responseTimeout)")

@@ -27,6 +27,8 @@ final class UpstreamCall {
   @exclusivity(unchecked) var refusesUpload = false
   /// When the head has to be there: counted from the end of the request.
   @exclusivity(unchecked) var headEnds = Instant.distantFuture
+  /// When a second upstream is to be asked.
+  @exclusivity(unchecked) var hedgeAt = Instant.distantFuture
 
   var parser: ResponseHeadParser
   @exclusivity(unchecked) var framing = ResponseFraming()
@@ -59,12 +61,36 @@ final class UpstreamCall {
     isUploading = false
     refusesUpload = false
     headEnds = .distantFuture
+    hedgeAt = .distantFuture
     parser.reset()
     hasAnswered = false
     part = 0..<0
     body.beginNone()
     hasExcess = false
     lastMove = now
+  }
+
+  /// Each becomes what the other one was. So the one that everybody looks at stays the same object.
+  func exchangeContents(with other: UpstreamCall) {
+    swap(&side, &other.side)
+    swap(&link, &other.link)
+    swap(&address, &other.address)
+    swap(&isReused, &other.isReused)
+    swap(&stage, &other.stage)
+    swap(&outbox, &other.outbox)
+    swap(&isUploading, &other.isUploading)
+    swap(&refusesUpload, &other.refusesUpload)
+    swap(&headEnds, &other.headEnds)
+    swap(&hedgeAt, &other.hedgeAt)
+    swap(&parser, &other.parser)
+    swap(&framing, &other.framing)
+    swap(&head, &other.head)
+    swap(&inbox, &other.inbox)
+    swap(&hasAnswered, &other.hasAnswered)
+    swap(&part, &other.part)
+    swap(&body, &other.body)
+    swap(&hasExcess, &other.hasExcess)
+    swap(&lastMove, &other.lastMove)
   }
 
   /// How the response's body is written to a client of this version.
