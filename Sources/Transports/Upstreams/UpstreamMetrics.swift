@@ -7,6 +7,10 @@ extension UpstreamGroup: MetricSource {
     let group = MetricLabel(configured: report.name)
     page.add(UpstreamMetric.panic, report.isPanicking, ["upstream": group])
     page.add(UpstreamMetric.refused, Int(clamping: report.refused), ["upstream": group])
+    if let hedges {
+      page.add(UpstreamMetric.hedges, hedges.asked, ["upstream": group])
+      page.add(UpstreamMetric.hedgesWon, hedges.won, ["upstream": group])
+    }
     for backend in report.backends {
       backend.collect(into: &page, ["upstream": group, "backend": MetricLabel(configured: backend.name)])
     }
@@ -36,6 +40,8 @@ private enum UpstreamMetric {
     "proxy_backend_latency_seconds", "Moving average of the time to the answer", joining: .least)
   static let panic = Metric.gauge("proxy_upstream_panic", "Whether so few backends are healthy that all are used")
   static let refused = Metric.counter("proxy_upstream_refusals_total", "Exchanges that found no backend")
+  static let hedges = Metric.counter("proxy_upstream_hedges_total", "Second backends that were asked for one request")
+  static let hedgesWon = Metric.counter("proxy_upstream_hedges_won_total", "Of these, those that answered first")
 }
 
 extension BackendReport {
