@@ -6,30 +6,29 @@ import Transports
 struct ProxyCommand: Command {
   static let name = "proxy"
   static let summary = "the reverse proxy that a settings file, the environment or flags describe"
-  static let flags: [Flag] = head + SettingsSource.flagsOfSettings
-  /// What is no setting: the file and the admin listeners stay what they are over a reload.
-  private static let head = [SettingsSource.configFlag, AdminSettings.flag] + AdminSettings.httpFlags
+  static let flags: [Flag] = [SettingsSource.configFlag] + SettingsSource.flagsOfSettings
   static let examples = [
     "ExampleApp init proxy.yaml && ExampleApp check --config proxy.yaml && ExampleApp proxy --config proxy.yaml",
     "ExampleApp proxy --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001 --backend http://127.0.0.1:9002",
     "ExampleApp proxy --listen :5433 --backend tcp://10.0.0.7:5432",
     "kill -HUP PID      # or: ExampleApp reload   # after a change of the file: checked first, no connection is lost",
   ]
-  static var details: String? { SettingsText.help(head: head[...]) }
+  static var details: String? { SettingsText.help(head: flags.prefix(1)) }
 
   private let source: SettingsSource
   private let settings: ProxySettings
-  private let flags: ParsedFlags
   private let adminHTTP: AdminListener.Place?
 
   init(_ flags: ParsedFlags) throws { try self.init(flags, .process) }
 
   init(_ flags: ParsedFlags, _ environment: Environment, directory: String = "") throws {
-    self.flags = flags
     source = SettingsSource(flags, environment, directory: directory)
     settings = try ProxySettings(source.read())
-    _ = try AdminSettings.path(flags, makesDirectory: false)
-    adminHTTP = try AdminSettings.http(flags)
+    _ = try AdminSettings.path(settings.adminSocket, makesDirectory: false)
+    switch settings.adminAddress {
+    case .off: adminHTTP = nil
+    case .ip(let address): adminHTTP = .http(address, names: settings.adminHosts.map(\.text))
+    }
   }
 
   func run() async throws -> Int32 {
@@ -43,7 +42,7 @@ struct ProxyCommand: Command {
       Accounting(try QuotaSettings(defaults), ledger: nil), users: try UserSettings([], verifier: Scrypt()),
       sources: [log])
     var admin: [any Proxy] = []
-    if let path = try AdminSettings.path(flags, makesDirectory: true) {
+    if let path = try AdminSettings.path(settings.adminSocket, makesDirectory: true) {
       admin.append(AdminListener(place: .socket(path), desk: desk).body)
     }
     if let adminHTTP { admin.append(AdminListener(place: adminHTTP, desk: desk).body) }

@@ -43,7 +43,12 @@ enum AdminSettings {
   /// - Parameter makesDirectory: whether the default directory is made where it is not there.
   /// - Throws: ``SettingsError`` for a path that is too long for a socket, or a default directory that others could reach.
   static func path(_ flags: ParsedFlags, makesDirectory: Bool) throws -> String? {
-    if let text = flags.text("admin") {
+    try path(flags.text("admin"), makesDirectory: makesDirectory)
+  }
+
+  /// The same of a text that was given elsewhere; `nil`: none was.
+  static func path(_ text: String?, makesDirectory: Bool) throws -> String? {
+    if let text {
       if text == "off" { return nil }
       guard SocketAddress("unix:\(text)") != nil else {
         throw SettingsError(

@@ -47,6 +47,10 @@ struct ProxySettings: Sendable {
   let grace: Duration
   let bucket: Bucket?
   let caching: Caching?
+  let adminAddress: OperatorAddress
+  let adminHosts: [DomainName]
+  /// A path, or `off`; `nil`: where it usually is.
+  let adminSocket: String?
   /// What is allowed, and most likely not meant.
   let notes: [String]
 
@@ -75,6 +79,9 @@ struct ProxySettings: Sendable {
     grace = values.must(ProxySetting.grace)
     maxRetries = values.must(ProxySetting.maxRetries)
     perTry = values[ProxySetting.perTry]
+    adminAddress = values.must(ProxySetting.adminAddress)
+    adminHosts = values[ProxySetting.adminHosts] ?? []
+    adminSocket = values[ProxySetting.adminSocket]
     health = fit.health()
     bucket = fit.bucket()
     caching = fit.caching(kind)
@@ -83,7 +90,10 @@ struct ProxySettings: Sendable {
   }
 
   /// The settings that take effect at the next start alone.
-  static let lasting: [any DeclaredSetting] = [ProxySetting.workers, ProxySetting.grace]
+  static let lasting: [any DeclaredSetting] = [
+    ProxySetting.workers, ProxySetting.grace, ProxySetting.adminAddress, ProxySetting.adminHosts,
+    ProxySetting.adminSocket,
+  ]
 
   /// What concerns the listener.
   func apply(to options: inout ListenerOptions) {

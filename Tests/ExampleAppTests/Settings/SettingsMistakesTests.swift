@@ -29,13 +29,13 @@ import Testing
       "@readTimeout: 5s\n",
       """
       proxy.yaml:2: readTimeout is not known; did you mean server.readTimeout? known sections are server, \
-      loadBalance, servers, load_balancing, health, health_checks, retries, rateLimit, cache, tracing
+      loadBalance, servers, load_balancing, health, health_checks, retries, rateLimit, cache, admin, tracing
       """),
     Mistake(
       "@rate_limit: {capacity: 5}\n",
       """
       proxy.yaml:2: rate_limit is not known; did you mean rateLimit? known sections are server, loadBalance, \
-      servers, load_balancing, health, health_checks, retries, rateLimit, cache, tracing
+      servers, load_balancing, health, health_checks, retries, rateLimit, cache, admin, tracing
       """),
     Mistake(
       "servers:\n  - uri: http://a:1\n",
@@ -113,7 +113,7 @@ import Testing
       "- a\n",
       """
       proxy.yaml:1: the file has to hold sections, and this is a list; known are server, loadBalance, servers, \
-      load_balancing, health, health_checks, retries, rateLimit, cache, tracing
+      load_balancing, health, health_checks, retries, rateLimit, cache, admin, tracing
       """),
     // What fits not.
     Mistake(
@@ -144,6 +144,12 @@ import Testing
       """
       proxy.yaml:2: loadBalance.algorithm: sticky-cookie needs http:// backends; write ip-hash, which keeps a client by \
       its address
+      """),
+    Mistake(
+      "@admin: {address: example.com:9901}\n",
+      """
+      proxy.yaml:2: admin.address: "example.com:9901" is not allowed; allowed is IP:PORT (127.0.0.1:9901, [::1]:9901), \
+      localhost:PORT, :PORT, or off
       """),
     // Not yet.
     Mistake(

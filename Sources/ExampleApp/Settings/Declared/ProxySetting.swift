@@ -154,6 +154,18 @@ enum ProxySetting {
     "cache.ttl", .time(.seconds(1)...Duration.seconds(31_536_000)), flag: "cache-ttl", default: "5m",
     "how long a response is fresh that says nothing of it; Cache-Control goes first")
 
+  // MARK: admin
+
+  static let adminAddress = Setting<OperatorAddress>(
+    "admin.address", .operators, flag: "admin-http", default: "127.0.0.1:9901",
+    "metrics, health checks and backends for whoever can connect; a change takes effect at the next start")
+  static let adminHosts = Setting<[DomainName]>(
+    "admin.hosts", listOf: .host, flag: "admin-http-host", absence: "none",
+    "hosts that requests to admin.address may be for, besides addresses and localhost; at the next start")
+  static let adminSocket = Setting<String>(
+    "admin.socket", .socketPath, flag: "admin", absence: "sluice.sock in $XDG_RUNTIME_DIR, or in /tmp/sluice-UID",
+    "the admin socket, for its owner alone; a change takes effect at the next start")
+
   // MARK: tracing
 
   static let tracing = Setting<Absent>(
@@ -171,6 +183,7 @@ enum ProxySetting {
     maxRetries, perTry,
     rateLimitEnabled, capacity, refillRate, bucketOwner,
     cacheEnabled, cacheSize, cacheTTL,
+    adminAddress, adminHosts, adminSocket,
     tracing,
   ]
 

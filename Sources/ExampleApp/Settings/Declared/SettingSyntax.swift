@@ -89,6 +89,14 @@ extension SettingSyntax where Value == String {
   }
 }
 
+extension SettingSyntax where Value == String {
+  static var socketPath: Self {
+    SettingSyntax(
+      "path", "PATH|off", allowed: "a path of 1 to 107 bytes for a socket, or off",
+      read: { $0 == "off" || SocketAddress("unix:\($0)") != nil ? .value($0) : .notAllowed }, show: { $0 })
+  }
+}
+
 extension SettingSyntax where Value == Secret<String> {
   /// Never shown: not in a list of values, not in a sentence about it.
   static var secret: Self {
@@ -120,6 +128,40 @@ extension SettingSyntax where Value == CIDR {
     SettingSyntax(
       "list of addresses", "BLOCK", allowed: "an address or a block of them: 10.0.0.7, 10.0.0.0/8, fd00::/8",
       read: { CIDR($0).map { .value($0) } ?? .notAllowed }, show: { "\($0)" })
+  }
+}
+
+/// Where operators ask over TCP.
+enum OperatorAddress: Sendable, Equatable {
+  case off
+  case ip(SocketAddress)
+}
+
+extension SettingSyntax where Value == OperatorAddress {
+  static var operators: Self {
+    SettingSyntax(
+      "address", "ADDR|off", allowed: "IP:PORT (127.0.0.1:9901, [::1]:9901), localhost:PORT, :PORT, or off",
+      read: { text in
+        if text == "off" { return .value(.off) }
+        guard case .value(let address) = SettingSyntax<SocketAddress>.listening.read(text), case .ip = address else {
+          return .notAllowed
+        }
+        return .value(.ip(address))
+      },
+      show: { address in
+        switch address {
+        case .off: "off"
+        case .ip(let address): "\(address)"
+        }
+      })
+  }
+}
+
+extension SettingSyntax where Value == DomainName {
+  static var host: Self {
+    SettingSyntax(
+      "list of hosts", "NAME", allowed: "the name of a host: proxy.internal",
+      read: { DomainName($0).map { .value($0) } ?? .notAllowed }, show: { "\($0)" })
   }
 }
 
