@@ -97,6 +97,12 @@ class Chaos:
         self.thread.start()
 
     def rage(self):
+        try:
+            self.rounds_until_stopped()
+        except Exception as error:  # a thread's own end would be seen by nobody
+            self.wrong.append(repr(error))
+
+    def rounds_until_stopped(self):
         randomness = random.Random(6)
         while not self.stopping.is_set():
             killed, stopped = randomness.sample(self.ports, 2)

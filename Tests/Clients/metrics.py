@@ -217,6 +217,9 @@ def prometheus_scrapes_us_and_the_dashboards_queries_work(scope):
     # It asks for OpenMetrics, and would say what is wrong with it.
     def scraped():
         targets = prometheus.api("targets")["activeTargets"]
+        # A machine under load may take longer than a scrape may; the next one comes.
+        if any("deadline exceeded" in target["lastError"] for target in targets):
+            return False
         assert all(target["lastError"] == "" for target in targets), targets
         return any(target["health"] == "up" for target in targets)
     eventually(scraped, "a scrape", 30)

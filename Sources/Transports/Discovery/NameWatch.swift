@@ -154,7 +154,8 @@ struct NameAddresses: Sendable {
     case .found(let more, let holds):
       for address in more where !addresses.contains(address) { addresses.append(address) }
       timeToLive = min(timeToLive, holds)
-    case .none(let holds): negativeTimeToLive = min(negativeTimeToLive ?? .max, holds ?? .max)
+    // Without a word of how long it holds it is asked again as soon as may be.
+    case .none(let holds): negativeTimeToLive = min(negativeTimeToLive ?? .max, holds ?? 0)
     case .failed(let why): failure = failure ?? why
     }
   }

@@ -345,6 +345,10 @@ public final class Server: Sendable {
     superviseBackground()
     if let engine { for port in added { await start(port, on: engine) } }
     for port in removed { await port.stopAccepting(on: engine) }
+    // A stop that began meanwhile has not seen those that were added.
+    if let engine, isEnding.load(ordering: .sequentiallyConsistent) {
+      for port in added where !port.isForOperators { await port.stopAccepting(on: engine) }
+    }
   }
 }
 

@@ -13,8 +13,8 @@ final class HedgedTry: Hedge {
   private var startedAt = Instant(nanoseconds: 0)
   private var secondStartedAt = Instant(nanoseconds: 0)
   private var hasGiven = false
-  /// See ``LiveBackend/bit``.
-  private(set) var tried: UInt64 = 0
+  /// The numbers of the backends that were asked.
+  private(set) var tried: [Int] = []
 
   init(_ desk: HedgeDesk, _ group: UpstreamGroup, _ first: Seat) {
     self.desk = desk
@@ -30,7 +30,8 @@ final class HedgedTry: Hedge {
     second = nil
     hasGiven = false
     startedAt = now
-    tried = first.live.bit
+    tried.removeAll(keepingCapacity: true)
+    tried.append(first.live.number)
     desk.earn()
   }
 
@@ -65,9 +66,15 @@ final class HedgedTry: Hedge {
     do {
       let destination = try await seat.live.target.destination(for: exchange.runtime, by: seat.live.link.way)
       second = seat
-      tried |= seat.live.bit
+      tried.append(seat.live.number)
       desk.noteAsked()
       return HedgeTarget(destination, over: seat.live.link)
+    } catch let rejection as Rejection where rejection.source != .client {
+      // Its name does not resolve, say: the first one goes on by itself.
+      permit = nil
+      group.exchangeLeft(seat)
+      desk.noteWithoutSecond()
+      return nil
     } catch {
       permit = nil
       group.exchangeLeft(seat)
@@ -123,7 +130,7 @@ extension UpstreamGroup {
     let roster = roster.withLock { $0 }
     let candidates = Candidates(
       roster: roster, now: exchange.now, slowStart: configuration.slowStart, decay: decay,
-      tried: triedBackends(exchange) | first.live.bit)
+      tried: triedBackends(exchange) + [first.live.number])
     let key = hashKey(of: exchange)
     guard let index = roster.balancer.pick(from: candidates, key: key, bits: exchange.runtime.randomBits()) else {
       return nil

@@ -59,7 +59,9 @@ final class LiveBackend: Sendable {
   private let standing = Atomic<UInt8>(BackendHealth.Standing.open.rawValue)
   private let officeNow = Atomic<UInt8>(Office.enabled.rawValue)
   private let ejectedUntil = Atomic<UInt64>(0)
-  private let trialIsTaken = Atomic<Bool>(false)
+  /// The ticket of the exchange that is the trial; 0: none is.
+  private let trial = Atomic<UInt64>(0)
+  private let tickets = Atomic<UInt64>(0)
   /// When it came back, in nanoseconds; 0: it has not been away.
   private let restoredAt = Atomic<UInt64>(0)
 
@@ -72,10 +74,6 @@ final class LiveBackend: Sendable {
     record = Mutex(Record(health: BackendHealth(at: now), officeSince: now))
   }
 
-  /// Its place among those that an exchange has tried. More than 64 share places: then one may be passed over that was not
-  /// tried, while another is left.
-  var bit: UInt64 { 1 << UInt64(number & 63) }
-
   // MARK: The record
 
   func read<Result>(_ body: (borrowing Record) -> Result) -> Result { record.withLock { body($0) } }
@@ -86,7 +84,7 @@ final class LiveBackend: Sendable {
       let result = body(&record)
       let now = record.health.standing
       if now.rawValue != standing.load(ordering: .relaxed) {
-        trialIsTaken.store(false, ordering: .relaxed)
+        trial.store(0, ordering: .relaxed)
         ejectedUntil.store(record.health.ejectedUntil?.nanoseconds ?? 0, ordering: .relaxed)
         if now == .open { restoredAt.store(record.health.since.nanoseconds, ordering: .relaxed) }
         standing.store(now.rawValue, ordering: .releasing)
@@ -113,17 +111,22 @@ final class LiveBackend: Sendable {
     switch health {
     case .open: .open
     case .down: .closed
-    case .trial: trialIsTaken.load(ordering: .relaxed) ? .closed : .trial
+    case .trial: trial.load(ordering: .relaxed) != 0 ? .closed : .trial
     case .ejected: ejectedUntil.load(ordering: .relaxed) <= now.nanoseconds ? .trial : .closed
     }
   }
 
-  /// Takes the one place of a trial. False: somebody else has it.
-  func takeTrial() -> Bool {
-    trialIsTaken.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
+  /// Takes the one place of a trial, and returns the ticket for it; `nil`: somebody else has it.
+  func takeTrial() -> UInt64? {
+    let ticket = tickets.add(1, ordering: .relaxed).newValue
+    return trial.compareExchange(expected: 0, desired: ticket, ordering: .acquiringAndReleasing).exchanged
+      ? ticket : nil
   }
 
-  func leaveTrial() { trialIsTaken.store(false, ordering: .relaxed) }
+  /// Leaves it, unless it is another one's by now: an exchange may outlive its trial by hours.
+  func leaveTrial(_ ticket: UInt64) {
+    _ = trial.compareExchange(expected: ticket, desired: 0, ordering: .relaxed)
+  }
 
   /// The part of its weight that it gets: from a tenth to all of it while it starts slowly.
   func warmth(_ slowStart: Duration, at now: Instant) -> Double {

@@ -55,9 +55,9 @@ struct Candidates: BalancerView {
   let slowStart: Duration
   let decay: Duration
   /// Those that this exchange has tried.
-  let tried: UInt64
+  let tried: [Int]
   /// Those whose place somebody else took while this exchange was choosing.
-  var passedOver: UInt64 = 0
+  var passedOver: [Int] = []
   var takesTried = false
   /// Those that have room in their queue only.
   var takesFull = false
@@ -73,7 +73,7 @@ struct Candidates: BalancerView {
   /// The same whatever the operator wants of it.
   func mayTake(_ seat: Seat) -> Bool {
     let live = seat.live
-    if passedOver & live.bit != 0 || (!takesTried && tried & live.bit != 0) { return false }
+    if passedOver.contains(live.number) || (!takesTried && tried.contains(live.number)) { return false }
     if !ignoresHealth, live.entrance(at: now) == .closed { return false }
     return seat.hasRoom || (takesFull && seat.hasRoomInQueue)
   }

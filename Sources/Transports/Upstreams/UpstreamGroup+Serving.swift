@@ -1,9 +1,9 @@
 internal import Pipeline
 internal import Synchronization
 
-/// The backends that an exchange has tried; see ``LiveBackend/bit``.
+/// The numbers of the backends that an exchange has tried; only failures cost an allocation.
 private enum TriedBackends: ExchangeKey {
-  static var defaultValue: UInt64 { 0 }
+  static var defaultValue: [Int] { [] }
 }
 
 extension UpstreamGroup {
@@ -16,7 +16,7 @@ extension UpstreamGroup {
   /// Serves an exchange by one backend.
   func serve(_ exchange: Exchange) async throws -> Summary {
     let key = hashKey(of: exchange)
-    var passedOver: UInt64 = 0
+    var passedOver: [Int] = []
     while true {
       guard let choice = choose(for: exchange, key, passedOver) else { throw refusal() }
       let seat = choice.seat
@@ -30,7 +30,7 @@ extension UpstreamGroup {
       case .queueFull:
         // Others were faster.
         seat.live.turnedAway.add(1, ordering: .relaxed)
-        passedOver |= seat.live.bit
+        passedOver.append(seat.live.number)
         continue
       case .wait(let waiter):
         do {
@@ -53,21 +53,21 @@ extension UpstreamGroup {
     if case .hash(let key, _) = configuration.strategy.innermost { key.hash(of: exchange) } else { nil }
   }
 
-  func triedBackends(_ exchange: Exchange) -> UInt64 { exchange[TriedBackends.self] }
+  func triedBackends(_ exchange: Exchange) -> [Int] { exchange[TriedBackends.self] }
 
   /// Tries one backend; `nil`: it may not be used any more, and nothing was done.
   private func attempt(_ choice: Choice, _ exchange: Exchange) async throws -> Summary? {
     let seat = choice.seat
     let live = seat.live
-    var isTrial = false
+    var trial: UInt64?
     if !choice.isDesperate {
       switch live.entrance(at: exchange.now) {
       case .closed: return nil
       case .open: break
       case .trial:
         endEjection(seat, at: exchange.now)
-        guard live.takeTrial() else { return nil }
-        isTrial = true
+        guard let ticket = live.takeTrial() else { return nil }
+        trial = ticket
       }
     }
     live.active.add(1, ordering: .relaxed)
@@ -76,10 +76,10 @@ extension UpstreamGroup {
     exchange.upstreamTriedAt = exchange.now
     exchange.upstreamWatch = seat
     // A trial is to find out how one backend does.
-    let hedge = isTrial ? nil : hedgedTry(seat, exchange)
+    let hedge = trial != nil ? nil : hedgedTry(seat, exchange)
     defer {
       exchange.upstreamWatch = nil
-      if isTrial { live.leaveTrial() }
+      if let trial { live.leaveTrial(trial) }
       hedge?.end(exchange)
       exchangeLeft(hedge?.serving ?? seat)
     }
@@ -90,14 +90,18 @@ extension UpstreamGroup {
     } catch {
       if let failure = UpstreamFailure(error, on: exchange) { failed(hedge?.serving ?? seat, failure, on: exchange) }
       // The next try shall go elsewhere; after the commit there is none.
-      if !exchange.isCommitted { exchange[TriedBackends.self] |= hedge?.tried ?? live.bit }
+      if !exchange.isCommitted {
+        exchange[TriedBackends.self] += hedge?.tried ?? [live.number]
+        // Whoever answers instead is not the one that the client is to come back to.
+        (exchange as? HTTPExchange)?.affinityCookie = nil
+      }
       throw error
     }
   }
 
   // MARK: The choice
 
-  private func choose(for exchange: Exchange, _ key: UInt64?, _ passedOver: UInt64) -> Choice? {
+  private func choose(for exchange: Exchange, _ key: UInt64?, _ passedOver: [Int]) -> Choice? {
     let roster = roster.withLock { $0 }
     let now = exchange.now
     var candidates = Candidates(
@@ -111,7 +115,7 @@ extension UpstreamGroup {
       if let seat = pick() { return Choice(seat: seat, isDesperate: false) }
       candidates.takesFull = true
       if let seat = pick() { return Choice(seat: seat, isDesperate: false) }
-      if candidates.tried != 0 {
+      if !candidates.tried.isEmpty {
         candidates.takesTried = true
         if let seat = pick() { return Choice(seat: seat, isDesperate: false) }
       }

@@ -55,10 +55,10 @@ import Testing
     let seat = world.group.seats[0]
     world.group.endEjection(seat, at: world.clock.now)
     #expect(seat.live.entrance(at: world.clock.now) == .trial)
-    #expect(seat.live.takeTrial())
-    #expect(!seat.live.takeTrial())
+    let ticket = try #require(seat.live.takeTrial())
+    #expect(seat.live.takeTrial() == nil)
     for _ in 0..<4 { #expect(try await world.serve() == 2) }
-    seat.live.leaveTrial()
+    seat.live.leaveTrial(ticket)
     _ = await world.refusal()
     _ = await world.refusal()
     #expect(world.state(1) == .ejected)
@@ -71,7 +71,7 @@ import Testing
     world.clock.advance(by: .seconds(10))
     _ = world.group.seats[1].live.update { $0.health.checkFailed("no", fall: 1, at: world.clock.now) }
     world.group.endEjection(world.group.seats[0], at: world.clock.now)
-    #expect(world.group.seats[0].live.takeTrial())
+    #expect(world.group.seats[0].live.takeTrial() != nil)
     #expect(world.group.report().isPanicking)
     world.port(1, .answers(200))
     var ports: Set<Int> = []

@@ -74,7 +74,8 @@ final class ExchangeRow: ByteMeter {
     exchange.attachOnce(self)
   }
 
-  func end(_ exchange: Exchange, _ summary: Summary?, _ rejection: Rejection?) {
+  /// - Parameter first: the try with which it began: above a retry 1, below it each in turn.
+  func end(_ exchange: Exchange, from first: Int, _ summary: Summary?, _ rejection: Rejection?) {
     numbers.add(1, at: Place.ended)
     // A tunnel has moved all that it will. Of HTTP the meter stays until the client has its answer, so that our own refusals
     // count; the transport ends it then.
@@ -82,7 +83,8 @@ final class ExchangeRow: ByteMeter {
       exchange.detach(self)
       if let summary { move(exchange.finalTraffic(summary) - exchange.traffic) }
     }
-    if exchange.attempt > 1 { numbers.add(exchange.attempt - 1, at: Place.retries) }
+    let retries = exchange.attempt - first + (first > 1 ? 1 : 0)
+    if retries > 0 { numbers.add(retries, at: Place.retries) }
     count(exchange, isRead: true, rejection)
     if let answered = exchange.upstreamAnsweredAt { answers.record(answered - exchange.startedAt) }
   }

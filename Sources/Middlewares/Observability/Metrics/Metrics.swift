@@ -29,18 +29,21 @@ public struct Metrics: ImmediateMiddleware, ArrivalObserver {
   /// Where one exchange is counted.
   public struct Held {
     let row: ExchangeRow
+    let attempt: Int
   }
 
   public func before(_ exchange: Exchange) -> Held {
     let row = counts.row(for: exchange)
     row.begin(exchange)
-    return Held(row: row)
+    return Held(row: row, attempt: exchange.attempt)
   }
 
-  public func after(_ exchange: Exchange, _ held: Held, _ summary: Summary) { held.row.end(exchange, summary, nil) }
+  public func after(_ exchange: Exchange, _ held: Held, _ summary: Summary) {
+    held.row.end(exchange, from: held.attempt, summary, nil)
+  }
 
   public func failed(_ exchange: Exchange, _ held: Held, _ error: any Error) -> any Error {
-    held.row.end(exchange, nil, Rejection(error))
+    held.row.end(exchange, from: held.attempt, nil, Rejection(error))
     return error
   }
 

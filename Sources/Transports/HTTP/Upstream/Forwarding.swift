@@ -206,7 +206,7 @@ extension HTTPConnection {
     }
     if case .head = call.stage {
       // Another upstream is about to be asked.
-      if call.hedgeAt <= now { return }
+      if call.hedgeAt <= now, !call.hasAnswered { return }
       if call.headEnds <= now { throw noHead() }
     }
     if call.isUploading, wants.client.contains(.readable), answer == .none {

@@ -103,7 +103,11 @@ extension HTTPConnection {
     if takeKept(destination, link) { return try sendToSecond(race) }
     // Whatever needs more than a connect (a way through proxies, a word of who the client is) is not worth a second try.
     guard link.way.isPlain, link.proxyProtocol == nil, let address = destination.addresses.first else { return }
-    race.dial = try Dialer(connection, connection.engine.dialing, timeout: .zero).beginToConnect(address)
+    do {
+      race.dial = try Dialer(connection, connection.engine.dialing, timeout: .zero).beginToConnect(address)
+    } catch is Rejection {
+      // No socket for the second one: the first goes on by itself.
+    }
   }
 
   private func stepDial(_ race: inout Race) throws {

@@ -49,6 +49,8 @@ extension HTTPConnection {
       }
       call.inbox.release(on: connection.loop)
       call.hasAnswered = true
+      // It answers, however slowly: nobody else is asked.
+      call.hedgeAt = .distantFuture
       call.lastMove = connection.now
       if let found = try parseHeads(UnsafeRawBufferPointer(start: base, count: count)) { return found }
     }

@@ -48,6 +48,8 @@ public enum UpstreamFailure: String, Sendable, Hashable, CaseIterable {
     case .nameNotFound: self = .name
     case .connectionRefused, .networkUnreachable, .hostUnreachable, .connectTimeout: self = .connect
     case .upstreamReset, .upstreamProtocol:
+      // What this proxy could not do, as to send a body again, says nothing of a backend.
+      guard rejection.source == .upstream else { return nil }
       if !hasAnswered {
         self = rejection.kind == .upstreamReset ? .reset : .malformed
       } else if exchange is HTTPExchange {
