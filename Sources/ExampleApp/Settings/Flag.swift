@@ -130,8 +130,10 @@ struct ParsedFlags: Sendable {
     }
   }
 
+  /// All of them, where that is still a sentence.
   private static func known(_ flags: [Flag]) -> String {
-    "known are " + flags.map { "--\($0.name)" }.joined(separator: ", ")
+    if flags.count > 12 { return "--help names all \(flags.count)" }
+    return "known are " + flags.map { "--\($0.name)" }.joined(separator: ", ")
   }
 
   func has(_ name: String) -> Bool { given[declaredName(name)] != nil }

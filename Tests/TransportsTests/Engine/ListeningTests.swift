@@ -23,9 +23,17 @@ import Testing
   }
 
   @Test func ipv6IsIPv6Only() throws {
-    let v6 = try Listening.open(.ip(.anyV6, port: 0), count: 1)
-    // The same port of IPv4 is free.
-    _ = try Listening.open(.ip(.loopbackV4, port: v6.address.port), count: 1)
+    // The same port of IPv4 is free, unless another program has just that one: not of twenty.
+    let isFree = try (0..<20).contains { _ in
+      let v6 = try Listening.open(.ip(.anyV6, port: 0), count: 1)
+      do {
+        _ = try Listening.open(.ip(.loopbackV4, port: v6.address.port), count: 1)
+        return true
+      } catch is ListenError {
+        return false
+      }
+    }
+    #expect(isFree)
   }
 
   @Test func theFileOfADeadUnixSocketIsReplacedAndOursIsRemoved() throws {

@@ -95,6 +95,37 @@ import Testing
     #expect(active(group) == [0, 0])
   }
 
+  @Test func aHeadThatComesInPiecesHoldsNobodyUp() async throws {
+    let goOn = Mailbox<Void>()
+    let halfIsSent = Mailbox<Void>()
+    let first = try ScriptedBackend { session in
+      while let head = try session.readHead() {
+        let text = response("first")
+        if head.target == "/slow" {
+          try session.peer.send(String(text.prefix(20)))
+          halfIsSent.put(())
+          _ = blockingWait { await goOn.next() }
+          try session.peer.send(String(text.dropFirst(20)))
+        } else {
+          try session.peer.send(text)
+        }
+      }
+    }
+    let second = try ScriptedBackend.answering(response("second"))
+    let delay = Duration.milliseconds(50)
+    try await withPair(first, second.address, .after(delay, atMost: 1)) { proxy, _ in
+      let slow = try HTTPPeer.connect(proxy)
+      try slow.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n")
+      _ = blockingWait { await halfIsSent.next() }
+      // The same loop serves others, also when the time for a hedge is over.
+      let other = try HTTPPeer.connect(proxy)
+      let end = ContinuousClock.now + delay * 3
+      while ContinuousClock.now < end { #expect(try other.get("/fast")?.status == 200) }
+      goOn.put(())
+      #expect(try slow.readResponse()?.status == 200)
+    }
+  }
+
   @Test func whoAnswersInTimeIsAskedAlone() async throws {
     let first = try ScriptedBackend.answering(response("first"))
     let second = try ScriptedBackend.answering(response("second"))
