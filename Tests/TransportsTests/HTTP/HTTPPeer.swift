@@ -146,6 +146,12 @@ final class HTTPPeer: @unchecked Sendable {
     try ask("GET \(target) HTTP/1.1\r\nHost: test\r\n\(fields)\r\n")
   }
 
+  /// Lets so many milliseconds pass, or fewer when the other side goes: for an upstream that is slow on purpose.
+  func dawdle(milliseconds: Int32) {
+    var entry = pollfd(fd: peer.fd, events: 0, revents: 0)
+    _ = poll(&entry, 1, milliseconds)
+  }
+
   /// Whether the other side has ended the connection, in order or by a reset.
   func hasEnded() throws -> Bool {
     if !buffer.isEmpty { return false }

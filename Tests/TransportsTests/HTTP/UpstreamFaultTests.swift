@@ -38,7 +38,7 @@ import Testing
   private static func drip(_ text: String, _ session: ScriptedBackend.Session) throws {
     for byte in text {
       try session.peer.send(String(byte))
-      usleep(10_000)
+      session.peer.dawdle(milliseconds: 10)
     }
   }
 

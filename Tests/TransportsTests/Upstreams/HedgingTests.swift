@@ -173,12 +173,15 @@ import Testing
   }
 
   @Test func aSecondThatCannotBeReachedChangesNothing() async throws {
+    let seen = SeenGroup()
     let first = try ScriptedBackend.answering { _, _ in
-      usleep(100_000)
+      // Until the second one was tried and let go of.
+      while !seen.isTrue({ $0.backends[1].tries == 1 && $0.backends[1].active == 0 }) { sched_yield() }
       return response("first")
     }
     let dead = try BlockingOrigin().address
-    let group = try await withPair(first, dead) { proxy, _ in
+    let group = try await withPair(first, dead) { proxy, group in
+      seen.group.withLock { $0 = group }
       let client = try HTTPPeer.connect(proxy)
       #expect(try client.get()?.body == "first")
     }
@@ -238,17 +241,12 @@ import Testing
   }
 
   @Test func noMoreAreHedgedThanTheShare() async throws {
-    let first = try ScriptedBackend.answering { _, _ in
-      usleep(20_000)
-      return response("slow")
-    }
-    let second = try ScriptedBackend.answering { _, _ in
-      usleep(20_000)
-      return response("slow")
-    }
+    let seen = SeenGroup()
+    let (first, second) = try (patientUntilDecided(seen), patientUntilDecided(seen))
     try await withPair(first, second.address, .after(.milliseconds(1), atMost: 0.1)) { proxy, group in
+      seen.group.withLock { $0 = group }
       let client = try HTTPPeer.connect(proxy)
-      for _ in 1...50 { #expect(try client.get()?.body == "slow") }
+      for number in 1...50 { #expect(try client.get("/\(number)")?.body == "slow") }
       // One is there from the beginning.
       #expect((1...6).contains(group.hedges?.asked ?? 0))
       #expect((group.hedges?.withoutSecond ?? 0) > 0)
@@ -256,11 +254,20 @@ import Testing
     #expect(first.requests.count + second.requests.count <= 56)
   }
 
+  /// Answers request `/n` when n requests have waited long enough for a hedge, whether they got one or not.
+  private func patientUntilDecided(_ seen: SeenGroup) throws -> ScriptedBackend {
+    try ScriptedBackend.answering { head, _ in
+      let number = Int(head.target.dropFirst()) ?? 0
+      while seen.decided < number { sched_yield() }
+      return response("slow")
+    }
+  }
+
   /// Whoever wins, each client gets its own answer, once.
   @Test func underLoadEveryAnswerIsTheRightOne() async throws {
     let backends = try (0..<2).map { index in
-      try ScriptedBackend.answering { head, _ in
-        if (head.target.utf8.count + index) % 2 == 0 { usleep(3_000) }
+      try ScriptedBackend.answering { head, peer in
+        if (head.target.utf8.count + index) % 2 == 0 { peer.dawdle(milliseconds: 3) }
         return response(head.target)
       }
     }
@@ -271,12 +278,16 @@ import Testing
         await withTaskGroup { tasks in
           for worker in 0..<6 {
             tasks.addTask {
-              try? await onThread {
-                let client = try HTTPPeer.connect(proxy)
-                for number in 0..<60 {
-                  let target = "/\(worker)/" + String(repeating: "x", count: number)
-                  if try client.get(target)?.body != target { box.value.add(1, ordering: .relaxed) }
+              do {
+                try await onThread {
+                  let client = try HTTPPeer.connect(proxy)
+                  for number in 0..<60 {
+                    let target = "/\(worker)/" + String(repeating: "x", count: number)
+                    if try client.get(target)?.body != target { box.value.add(1, ordering: .relaxed) }
+                  }
                 }
+              } catch {
+                box.value.add(1000, ordering: .relaxed)
               }
             }
           }
@@ -355,6 +366,22 @@ import Testing
 }
 
 /// What several threads look at.
+/// The group of a test, for its backends.
+private final class SeenGroup: Sendable {
+  let group = Mutex<UpstreamGroup?>(nil)
+
+  /// Requests that waited long enough for a hedge.
+  var decided: Int {
+    guard let hedges = group.withLock({ $0 })?.hedges else { return 0 }
+    return hedges.asked + hedges.withoutSecond
+  }
+
+  func isTrue(_ condition: (UpstreamReport) -> Bool) -> Bool {
+    guard let group = group.withLock({ $0 }) else { return false }
+    return condition(group.report())
+  }
+}
+
 private final class Shared<Value: ~Copyable & Sendable>: Sendable {
   let value: Value
   init(_ value: consuming Value) { self.value = value }
