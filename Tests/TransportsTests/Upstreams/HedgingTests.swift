@@ -176,7 +176,7 @@ import Testing
     let seen = SeenGroup()
     let first = try ScriptedBackend.answering { _, _ in
       // Until the second one was tried and let go of.
-      while !seen.isTrue({ $0.backends[1].tries == 1 && $0.backends[1].active == 0 }) { sched_yield() }
+      while !seen.isTrue({ $0.backends[1].totals.tries == 1 && $0.backends[1].active == 0 }) { sched_yield() }
       return response("first")
     }
     let dead = try BlockingOrigin().address
