@@ -13,13 +13,14 @@ final class Doorkeeper: Sendable {
   }
 
   let clients: ClientLimit
-  /// Closed because their client had too many open.
-  let tooMany = Refusals()
-  /// Closed because of the PROXY protocol: they came from a peer that is not listed, or without the header they owe, or with
-  /// one that they must not send.
-  let notAnnounced = Refusals()
+  private let counts: PortCounts
+  private var tooMany: Refusals { counts.tooMany }
+  private var notAnnounced: Refusals { counts.notAnnounced }
 
-  init(perClient limit: Int?) { clients = ClientLimit(limit) }
+  init(perClient limit: Int?, _ counts: PortCounts) {
+    clients = ClientLimit(limit)
+    self.counts = counts
+  }
 
   // MARK: At accept, on the loop
 

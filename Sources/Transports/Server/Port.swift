@@ -1,6 +1,23 @@
 internal import Pipeline
 internal import Synchronization
 
+/// What a listener has counted. A reload that moves it to another address hands this to the new port, while the old one still
+/// counts in it.
+final class PortCounts: Sendable {
+  /// Connections that were taken from the kernel, by loop.
+  let accepted: [MetricCounters<1>]
+  /// Closed because their client had too many open.
+  let tooMany = Refusals()
+  /// Closed because of the PROXY protocol: they came from a peer that is not listed, or without the header they owe, or with
+  /// one that they must not send.
+  let notAnnounced = Refusals()
+
+  init(loops: Int) { accepted = (0..<loops).map { _ in MetricCounters() } }
+
+  /// Connections that were taken from the kernel since the start.
+  var acceptedConnections: Int { accepted.reduce(0) { $0 + $1[0] } }
+}
+
 /// One listener of a server: its descriptors, its limit, what serves its connections.
 final class Port: Sendable {
   private struct State {
@@ -18,25 +35,23 @@ final class Port: Sendable {
   let limit: ConnectionLimit
   let doorkeeper: Doorkeeper
   let isForOperators: Bool
-  /// Connections that were taken from the kernel, by loop.
-  private let accepted: [MetricCounters<1>]
+  let counts: PortCounts
   private let state: Mutex<State>
 
   /// Takes over an address that is listened on.
-  init(_ entry: ServicePlan.Entry, on listening: Listening) {
+  ///
+  /// - Parameter counts: those of the port of this name that it replaces, or new ones.
+  init(_ entry: ServicePlan.Entry, on listening: Listening, counts: PortCounts) {
     name = entry.name
     isForOperators = entry.service.options.isForOperators
-    accepted = listening.descriptors.map { _ in MetricCounters() }
+    self.counts = counts
     limit = ConnectionLimit(entry.service.options.maxConnections)
-    doorkeeper = Doorkeeper(perClient: entry.service.options.maxConnectionsPerClient)
+    doorkeeper = Doorkeeper(perClient: entry.service.options.maxConnectionsPerClient, counts)
     state = Mutex(
       State(listening: listening, handler: entry.handler(at: listening.address), service: entry.service))
   }
 
   var listener: ListenerInfo { state.withLock { $0.handler.listener } }
-
-  /// Connections that were taken from the kernel since the start.
-  var acceptedConnections: Int { accepted.reduce(0) { $0 + $1[0] } }
 
   var service: any Serving { state.withLock { $0.service } }
 
@@ -47,7 +62,7 @@ final class Port: Sendable {
       state.intakes = engine.loops.map {
         Intake(
           on: $0, of: engine, limits: [limit, total], doorkeeper: doorkeeper, handler: state.handler,
-          accepted: accepted[$0.index], left: left)
+          accepted: counts.accepted[$0.index], left: left)
       }
       return (state.listening, state.intakes)
     }

@@ -29,6 +29,8 @@ public final class Server: Sendable {
   private let operators = ConnectionLimit(nil)
   private let isEnding = Atomic<Bool>(false)
   private let state = Mutex(State())
+  /// What is asked for metrics, and what its predecessors had counted.
+  let ledger: Mutex<MetricLedger>
   private let events: AsyncStream<ServerLifecycle.Event>
   private let say: AsyncStream<ServerLifecycle.Event>.Continuation
 
@@ -45,6 +47,7 @@ public final class Server: Sendable {
     ignoreBrokenPipes()
     let plan = try ServicePlan(proxy, shards: shards, counting: options.counting)
     let ports = try Self.bind(plan.entries, shards: shards)
+    ledger = Mutex(MetricLedger(plan.entries.map(\.service)))
     state.withLock { $0.ports = ports }
   }
 
@@ -53,7 +56,10 @@ public final class Server: Sendable {
     for port in state.withLock({ $0.ports }) { port.release() }
   }
 
-  private static func bind(_ entries: [ServicePlan.Entry], shards: Int) throws -> [Port] {
+  /// - Parameter before: ports that these replace, or have replaced: one of the same name hands its counts on.
+  private static func bind(
+    _ entries: [ServicePlan.Entry], shards: Int, replacing before: [Port] = []
+  ) throws -> [Port] {
     var ports: [Port] = []
     do {
       for entry in entries {
@@ -64,7 +70,8 @@ public final class Server: Sendable {
         } catch {
           throw ConfigurationError(listener: entry.name, messages: ["\(error)"])
         }
-        ports.append(Port(entry, on: listening))
+        let counts = before.first { $0.name == entry.name }?.counts ?? PortCounts(loops: shards)
+        ports.append(Port(entry, on: listening, counts: counts))
       }
     } catch {
       for port in ports { port.release() }
@@ -88,7 +95,7 @@ public final class Server: Sendable {
   public func refusedConnections() -> [RefusedConnections] {
     state.withLock { $0.ports }.map { port in
       RefusedConnections(
-        listener: port.name, perClient: port.doorkeeper.tooMany.count, proxyProtocol: port.doorkeeper.notAnnounced.count
+        listener: port.name, perClient: port.counts.tooMany.count, proxyProtocol: port.counts.notAnnounced.count
       )
     }
   }
@@ -131,7 +138,7 @@ public final class Server: Sendable {
     return page.reports
   }
 
-  /// What the metrics are made of.
+  /// Those that accept, those that did, and what they run on.
   var parts: (ports: [Port], retired: [Port], engine: Engine?) {
     state.withLock { ($0.ports, $0.retired, $0.engine) }
   }
@@ -317,7 +324,7 @@ public final class Server: Sendable {
     guard !isEnding.load(ordering: .sequentiallyConsistent) else {
       throw ConfigurationError(messages: ["the server is stopping"])
     }
-    let (ports, engine) = state.withLock { ($0.ports, $0.engine) }
+    let (ports, retired, engine) = parts
     let old = Dictionary(uniqueKeysWithValues: ports.map { ($0.name, $0) })
     let plan = try ServicePlan(
       proxy, shards: shards, counting: options.counting, replacing: old.mapValues { $0.service.placement })
@@ -327,7 +334,7 @@ public final class Server: Sendable {
       }
     }
     // The last step that may fail.
-    let added = try Self.bind(plan.entries.filter { kept($0) == nil }, shards: shards)
+    let added = try Self.bind(plan.entries.filter { kept($0) == nil }, shards: shards, replacing: ports + retired)
     var next: [Port] = []
     for entry in plan.entries {
       if let port = kept(entry) {
@@ -338,9 +345,14 @@ public final class Server: Sendable {
       }
     }
     let removed = ports.filter { port in !next.contains { $0 === port } }
-    state.withLock { state in
-      state.ports = next
-      state.retired = state.retired.filter { $0.limit.count > 0 } + removed
+    ledger.withLock { ledger in
+      let (ended, left) = state.withLock { state in
+        let ended = state.retired.filter { $0.limit.count == 0 }
+        state.retired = state.retired.filter { port in !ended.contains { $0 === port } } + removed
+        state.ports = next
+        return (ended, next + state.retired)
+      }
+      ledger.replace(by: next.map(\.service), ended, left)
     }
     superviseBackground()
     if let engine { for port in added { await start(port, on: engine) } }

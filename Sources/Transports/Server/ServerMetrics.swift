@@ -1,16 +1,67 @@
 public import Pipeline
+internal import Synchronization
 
 /// What a server says of itself: its listeners, every element of every chain, the engine; and whatever the state objects of
-/// its chains say (``MetricSource``), each once.
+/// its chains say (``MetricSource``), each once. Its counters only grow, whatever is reloaded.
 extension Server: MetricSource {
   public func collect(into page: inout MetricPage) {
-    let (ports, retired, engine) = parts
     page.add(ServerMetric.ready, isReady)
-    for port in ports + retired { port.collect(into: &page) }
-    for port in ports { port.service.collectElements(into: &page) }
-    var seen: Set<ObjectIdentifier> = []
-    for port in ports { port.service.placement.collect(into: &page, seen: &seen) }
+    let engine = ledger.withLock { ledger in
+      let (ports, retired, engine) = parts
+      for port in ports { port.collectLimit(into: &page) }
+      var seen: Set<ObjectIdentifier> = []
+      for port in ports + retired {
+        port.collectOpen(into: &page)
+        if seen.insert(ObjectIdentifier(port.counts)).inserted { port.collectCounts(into: &page) }
+      }
+      ledger.collect(into: &page)
+      return engine
+    }
     engine?.collect(into: &page)
+  }
+}
+
+/// The services that are asked for metrics, and what those before them had counted: both change together, so that nobody sees a
+/// chain that begins at 0 without what its predecessor had come to.
+struct MetricLedger: Sendable {
+  private var services: [any Serving]
+  private var carried = CarriedCounts()
+
+  init(_ services: [any Serving]) { self.services = services }
+
+  func collect(into page: inout MetricPage) {
+    for service in services { service.collectElements(into: &page) }
+    collectSources(into: &page)
+    carried.add(to: &page)
+  }
+
+  private func collectSources(into page: inout MetricPage) {
+    var seen: Set<ObjectIdentifier> = []
+    for service in services { service.placement.collect(into: &page, seen: &seen) }
+  }
+
+  /// A reload.
+  ///
+  /// - Parameters:
+  ///   - ended: ports that nothing is open on any more, and that nobody sees from now on.
+  ///   - left: all others.
+  mutating func replace(by next: [any Serving], _ ended: [Port], _ left: [Port]) {
+    var gone = MetricPage()
+    let held = Set(left.map { ObjectIdentifier($0.counts) })
+    for port in ended where !held.contains(ObjectIdentifier(port.counts)) { port.collectCounts(into: &gone) }
+    // Each service counts its elements itself, from 0.
+    for service in services { service.collectElements(into: &gone) }
+    // A source may be there still, or have handed on what it counted.
+    var before = MetricPage()
+    collectSources(into: &before)
+    services = next
+    var now = MetricPage()
+    collectSources(into: &now)
+    carried.keep(gone, without: MetricPage())
+    carried.keep(before, without: now)
+    for port in left { port.collectCounts(into: &now) }
+    for service in services { service.collectElements(into: &now) }
+    carried.trim(to: now)
   }
 }
 
@@ -44,16 +95,24 @@ private enum ServerMetric {
 }
 
 extension Port {
-  fileprivate func collect(into page: inout MetricPage) {
+  private var labels: MetricLabels {
     let listener = listener
-    let labels: MetricLabels = [
-      "listener": MetricLabel(listener), "transport": MetricLabel(configured: listener.transport),
-    ]
-    page.add(ServerMetric.active, limit.count, labels)
-    page.add(ServerMetric.accepted, acceptedConnections, labels)
+    return ["listener": MetricLabel(listener), "transport": MetricLabel(configured: listener.transport)]
+  }
+
+  /// Of those that accept alone: what one had that was moved to another address is nobody's limit any more.
+  fileprivate func collectLimit(into page: inout MetricPage) {
     if let limit = listener.options.maxConnections { page.add(ServerMetric.limit, limit, labels) }
+  }
+
+  fileprivate func collectOpen(into page: inout MetricPage) { page.add(ServerMetric.active, limit.count, labels) }
+
+  /// Once for all ports that share their counts.
+  fileprivate func collectCounts(into page: inout MetricPage) {
+    let labels = labels
+    page.add(ServerMetric.accepted, counts.acceptedConnections, labels)
     for (reason, count) in [
-      ("per_client" as MetricLabel, doorkeeper.tooMany.count), ("proxy_protocol", doorkeeper.notAnnounced.count),
+      ("per_client" as MetricLabel, counts.tooMany.count), ("proxy_protocol", counts.notAnnounced.count),
     ] {
       var labels = labels
       labels.add("reason", reason)
