@@ -192,6 +192,28 @@ import Testing
     #expect("\(settings.address)" == "0.0.0.0:9999" && "\(settings.backends[0].address)" == "http://10.0.0.1:80")
   }
 
+  @Test func theTimeOfACheckIsNotLongerThanTheInterval() throws {
+    for section in ["health", "health_checks"] {
+      let world = try SettingsWorld()
+      try world.write("\(oneBackend)\(section): {interval: 2s}\n")
+      let settings = try world.load()
+      #expect(settings.health?.interval == .seconds(2) && settings.health?.timeout == .seconds(2))
+      let row = settings.values.table.first { $0[0] == "health.timeout" }
+      #expect(row == ["health.timeout", "2s", "because health.interval is given"])
+      // A longer one leaves the default as it is.
+      let slow = try world.load("--health-interval", "1m")
+      #expect(slow.health?.timeout == .seconds(5))
+      #expect(slow.values.origin(of: ProxySetting.healthTimeout) == .standard)
+      // What is written is what counts, and is refused where it does not fit.
+      #expect(try world.load("--health-timeout", "1s").health?.timeout == .seconds(1))
+      #expect(
+        world.said(nil, "--health-timeout", "3s") == [
+          "--health-timeout: 3s is longer than health.interval, 2s: a check has to end before the next begins; lower "
+            + "it, or raise the interval"
+        ])
+    }
+  }
+
   @Test func checkShowsEachValueWithItsOriginAndNoSecret() throws {
     let world = try SettingsWorld()
     world.environment = ["HEALTH_TOKEN": "hunter2", "PORT": "8081"]

@@ -106,7 +106,7 @@ enum ProxySetting {
     flag: "health-interval", default: "30s", "between two checks of a backend")
   static let healthTimeout = Setting<Duration>(
     "health.timeout", also: [SettingAlias("health_checks.timeout")], .time(.milliseconds(10)...Duration.seconds(3600)),
-    flag: "health-timeout", default: "5s", "for one check; at most the interval")
+    flag: "health-timeout", default: "5s", atMost: healthInterval, "for one check; at most the interval")
   static let healthPath = Setting<String>(
     "health.path", also: [SettingAlias("health_checks.path")], .path, flag: "health-path", default: "/health",
     "what is asked of http:// backends, which answer with 2xx; tcp:// backends are connected to")

@@ -15,6 +15,8 @@ protocol DeclaredSetting: Sendable {
   var allowed: String { get }
   /// As it would be written; `nil`: there is none.
   var standard: String? { get }
+  /// The key of a setting of the same type: where that is less than the default, it is the default.
+  var ceiling: String? { get }
   /// In place of a default: what it means that nothing is given.
   var absence: String? { get }
   var isList: Bool { get }
@@ -25,6 +27,9 @@ protocol DeclaredSetting: Sendable {
 
   /// - Throws: ``SettingsProblems``.
   func accept(_ given: GivenSetting) throws -> AcceptedSetting
+
+  /// The value of the setting at `ceiling` in place of the default, where that is more; `nil`: the default holds.
+  func lowered(_ standard: AcceptedSetting, to ceiling: AcceptedSetting) -> AcceptedSetting?
 }
 
 /// Another place of a setting in the file.
@@ -59,6 +64,7 @@ struct Setting<Value: Sendable>: DeclaredSetting {
   let variable: String?
   let help: String
   let standard: String?
+  let ceiling: String?
   let absence: String?
   let isImpliedBySection: Bool
   let type: String
@@ -67,6 +73,7 @@ struct Setting<Value: Sendable>: DeclaredSetting {
   let isList: Bool
   let itemFields: [String]
   private let read: @Sendable (GivenSetting, _ allowed: String) throws -> (Value, String)
+  private let isMore: (@Sendable (Value, Value) -> Bool)?
 
   /// One value.
   ///
@@ -78,6 +85,28 @@ struct Setting<Value: Sendable>: DeclaredSetting {
     variable: String? = nil, default standard: String? = nil, absence: String? = nil, isImpliedBySection: Bool = false,
     _ help: String
   ) {
+    self.init(
+      key, also: aliases, syntax, flag: flag, variable: variable, default: standard, absence: absence,
+      isImpliedBySection: isImpliedBySection, ceiling: nil, isMore: nil, help)
+  }
+
+  /// One value whose default is not more than another setting.
+  init(
+    _ key: String, also aliases: [SettingAlias] = [], _ syntax: SettingSyntax<Value>, flag: String? = nil,
+    variable: String? = nil, default standard: String, atMost ceiling: Setting<Value>, _ help: String
+  ) where Value: Comparable {
+    self.init(
+      key, also: aliases, syntax, flag: flag, variable: variable, default: standard, absence: nil,
+      isImpliedBySection: false, ceiling: ceiling.key, isMore: { $0 > $1 }, help)
+  }
+
+  private init(
+    _ key: String, also aliases: [SettingAlias], _ syntax: SettingSyntax<Value>, flag: String?, variable: String?,
+    default standard: String?, absence: String?, isImpliedBySection: Bool, ceiling: String?,
+    isMore: (@Sendable (Value, Value) -> Bool)?, _ help: String
+  ) {
+    self.ceiling = ceiling
+    self.isMore = isMore
     self.key = key
     self.aliases = aliases
     self.flag = Self.flag(flag, key)
@@ -119,6 +148,8 @@ struct Setting<Value: Sendable>: DeclaredSetting {
     self.variable = Self.variable(variable, key)
     self.help = help
     standard = nil
+    ceiling = nil
+    isMore = nil
     self.absence = absence
     isImpliedBySection = false
     type = syntax.type
@@ -152,6 +183,13 @@ struct Setting<Value: Sendable>: DeclaredSetting {
   func accept(_ given: GivenSetting) throws -> AcceptedSetting {
     let (value, shown) = try read(given, allowed)
     return AcceptedSetting(value: value, shown: shown, origin: given.origin)
+  }
+
+  func lowered(_ standard: AcceptedSetting, to other: AcceptedSetting) -> AcceptedSetting? {
+    guard let ceiling, let isMore, let mine = standard.value as? Value, let its = other.value as? Value,
+      isMore(mine, its)
+    else { return nil }
+    return AcceptedSetting(value: its, shown: other.shown, origin: .implied(because: ceiling))
   }
 
   /// A text in place of a list is its items with commas between them.

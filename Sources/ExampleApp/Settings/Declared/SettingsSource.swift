@@ -130,6 +130,12 @@ struct SettingValues: Sendable {
       values[setting.key] = try collecting(&mistakes) { try setting.accept(text) }
     }
     if !mistakes.isEmpty { throw SettingsProblems(sentences: mistakes) }
+    for setting in ProxySetting.all {
+      guard let ceiling = setting.ceiling, let mine = values[setting.key], mine.origin == .standard,
+        let lowered = values[ceiling].flatMap({ setting.lowered(mine, to: $0) })
+      else { continue }
+      values[setting.key] = lowered
+    }
     for setting in ProxySetting.all where setting.isImpliedBySection && values[setting.key] == nil {
       let section = setting.key.prefix { $0 != "." } + "."
       let other = given.keys.filter { $0.hasPrefix(section) }.sorted().first

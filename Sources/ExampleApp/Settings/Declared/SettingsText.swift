@@ -13,7 +13,8 @@ enum SettingsText {
 
   private static func standard(_ setting: any DeclaredSetting) -> String {
     if setting.isImpliedBySection { return "true where another key of its section is given" }
-    return setting.standard ?? setting.absence ?? "-"
+    let standard = setting.standard ?? setting.absence ?? "-"
+    return setting.ceiling.map { "\(standard), or \($0) where that is less" } ?? standard
   }
 
   private static func allowed(_ setting: any DeclaredSetting) -> String {
@@ -89,7 +90,7 @@ enum SettingsText {
           lines.append("  # \(name): []")
         } else {
           let value = setting.standard ?? (setting.isImpliedBySection ? "true" : "  # \(setting.absence ?? "")")
-          lines.append("  # \(name): \(value)")
+          lines.append("  # \(name): \(value)" + (setting.ceiling.map { "  # or \($0) where that is less" } ?? ""))
         }
       }
     }
