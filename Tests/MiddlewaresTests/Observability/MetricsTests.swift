@@ -91,6 +91,24 @@ import Testing
     #expect(lines(metrics, "proxy_active_requests").allSatisfy { $0.hasSuffix(" 0") })
   }
 
+  @Test(arguments: [true, false]) func everyTryAfterTheFirstIsCountedOnceWhereverItStands(isAbove: Bool) async throws {
+    let (above, below) = (Metrics(), Metrics())
+    let harness = try ChainHarness(.socks5) {
+      above
+      Retry(attempts: 4)
+      below
+    }
+    let run = await harness.start(MockClient())
+    for _ in 1...3 {
+      await run.fail(Rejection(.connectionRefused))
+      harness.clock.advance(by: .seconds(60))
+      await harness.loop.settle()
+    }
+    await run.finish()
+    let counted = lines(isAbove ? above : below, "proxy_retries_total")
+    #expect(counted == [#"proxy_retries_total{listener="socks5",transport="socks5"} 3"#])
+  }
+
   @Test func triesAfterTheFirstAreCountedAndBytesOnceHoweverOftenItRuns() async throws {
     let metrics = Metrics()
     let harness = try ChainHarness(.socks5) {

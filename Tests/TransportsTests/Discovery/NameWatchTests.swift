@@ -127,6 +127,19 @@ import Testing
     #expect(fourth.places(port: 80, weight: 1) == .failed("a web.test: no answer"))
   }
 
+  /// An answer without an SOA record says nothing of how long it holds (RFC 2308, 5).
+  @Test func thatThereIsNoneWithoutAWordOfItsTimeHoldsAsShortAsCanBe() throws {
+    for first in [a, aaaa] {
+      var memory = AddressMemory()
+      var found = NameAddresses()
+      found.add(memory.learn(try DNSResponse(DNSAnswer(to: first, flags: 0x8183).bytes), first))
+      found.add(.none(timeToLive: 300))
+      #expect(found.places(port: 80, weight: 1) == .none(timeToLive: 0))
+      var watch = watch()
+      #expect(watch.take(found.places(port: 80, weight: 1), now: start, dice: 0).wait == .seconds(5))
+    }
+  }
+
   @Test func ofAServiceTheBestPriorityCountsWithItsWeights() throws {
     let question = DNSQuestion(DomainName("_http._tcp.web.test")!, .srv)!
     func targets(_ records: (Int, Int, Int, String)...) throws -> [String] {

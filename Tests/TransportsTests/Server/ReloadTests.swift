@@ -1,3 +1,4 @@
+import Glibc
 import Pipeline
 import Synchronization
 import Testing
@@ -111,6 +112,51 @@ import Testing
     }
     #expect(report.listeners.first { $0.name == "goes" }?.cut == 1)
     kept?.close()
+  }
+
+  /// Has a stop begin, and its listeners close, while a reload looks at its elements.
+  private struct StopsMeanwhile: Middleware {
+    let stop: @Sendable () -> Void
+    func validate(into problems: inout Problems) { stop() }
+    func handle(_ exchange: Exchange, next: Next) async throws -> Summary { try await next() }
+  }
+
+  @Test func whatAReloadAddsAtTheLastMomentOfAStopAcceptsNothing() async throws {
+    let origin = try greeter(1)
+    try await withServer {
+      Listener(.tcp, on: "127.0.0.1:0", name: "in") {
+      } to: {
+        Upstream("\(origin.address)")
+      }
+    } body: { server in
+      let proxy = server.address()
+      // Holds the stop up.
+      let (tunnel, _) = try await greeting(proxy)
+      let stop: @Sendable () -> Void = {
+        server.server.stop()
+        // Here nothing can be awaited. Where the listener is not closed in time, less is seen, and nothing wrong.
+        let end = Loop.preciseNow + .seconds(10)
+        while Loop.preciseNow < end, let late = try? BlockingPeer.connect(proxy) {
+          late.close()
+          sched_yield()
+        }
+      }
+      try await server.server.reload(
+        Proxies([
+          Listener(.tcp, on: "127.0.0.1:0", name: "in") {
+            StopsMeanwhile(stop: stop)
+          } to: {
+            Upstream("\(origin.address)")
+          },
+          Listener(.tcp, on: "127.0.0.1:0", name: "added") {
+          } to: {
+            Upstream("\(origin.address)")
+          },
+        ]))
+      let added = server.address("added")
+      await #expect(throws: SystemError.self) { try await greeting(added) }
+      tunnel.close()
+    }
   }
 
   @Test func aReloadThatCannotBeChangesNothing() async throws {

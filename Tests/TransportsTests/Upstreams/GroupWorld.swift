@@ -13,10 +13,14 @@ final class GroupWorld {
     /// Answers, and then breaks off.
     case cuts
     case stays(Signal)
+    /// Answers, and lives on while the world does what it has to do ``GroupWorld/meanwhile``.
+    case tunnels
   }
 
   let runtime: TestRuntime
   let upstreams: Upstreams
+  /// What happens while a tunnel is open: once.
+  var meanwhile: (() async throws -> Void)?
   private let behaviours = Mutex<[String: Behaviour]>([:])
   private let servedBy = Mutex<[String]>([])
 
@@ -27,14 +31,15 @@ final class GroupWorld {
 
   init(
     _ strategy: LoadBalancing = .roundRobin, health: HealthCheck? = nil, passive: PassiveHealth = .standard,
-    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, to backends: [Backend]
+    panic: PanicRule = .whenNoneIsHealthy, slowStart: Duration = .zero, hedge: Hedging? = nil,
+    to backends: [Backend]
   ) {
     let runtime = TestRuntime()
     self.runtime = runtime
     let clock = runtime.clock
     upstreams = Upstreams(
       UpstreamGroup.Configuration(
-        strategy: strategy, health: health, passive: passive, panic: panic, slowStart: slowStart),
+        strategy: strategy, health: health, passive: passive, panic: panic, slowStart: slowStart, hedging: hedge),
       named: "web", backends, clock: { clock.now })
   }
 
@@ -110,6 +115,14 @@ final class ScriptedExchange: HTTPExchange {
       noteUpstreamAnswer(at: now)
       try await runtime.wait(for: signal)
       isCommitted = true
+      return Summary()
+    case .tunnels:
+      upstreamStatus = 200
+      noteUpstreamAnswer(at: now)
+      isCommitted = true
+      let body = world.meanwhile
+      world.meanwhile = nil
+      try await body?()
       return Summary()
     }
   }

@@ -98,11 +98,13 @@ import Testing
   @Test func aHeadThatComesInPiecesHoldsNobodyUp() async throws {
     let goOn = Mailbox<Void>()
     let halfIsSent = Mailbox<Void>()
+    let half = Shared(Atomic<Bool>(false))
     let first = try ScriptedBackend { session in
       while let head = try session.readHead() {
         let text = response("first")
         if head.target == "/slow" {
           try session.peer.send(String(text.prefix(20)))
+          half.value.store(true, ordering: .releasing)
           halfIsSent.put(())
           _ = blockingWait { await goOn.next() }
           try session.peer.send(String(text.dropFirst(20)))
@@ -111,7 +113,11 @@ import Testing
         }
       }
     }
-    let second = try ScriptedBackend.answering(response("second"))
+    // Where the machine stands still, the second one is asked before the first has sent anything: it must not win then.
+    let second = try ScriptedBackend.answering { head, _ in
+      while head.target == "/slow", !half.value.load(ordering: .acquiring) { sched_yield() }
+      return response("second")
+    }
     let delay = Duration.milliseconds(50)
     try await withPair(first, second.address, .after(delay, atMost: 1)) { proxy, _ in
       let slow = try HTTPPeer.connect(proxy)
@@ -300,6 +306,16 @@ import Testing
   }
 
   // MARK: Without a socket
+
+  @Test func aSecondWhoseNameDoesNotResolveLeavesTheFirstAlone() async throws {
+    let world = GroupWorld(
+      hedge: .after(.milliseconds(1), atMost: 1), to: [Backend("127.0.0.1:1"), Backend("gone.test:2")])
+    let exchange = world.exchange()
+    let hedge = try #require(world.group.hedgedTry(world.group.seats[0], exchange))
+    #expect(try await hedge.second(for: exchange) == nil)
+    #expect(world.group.hedges == HedgeReport(asked: 0, won: 0, withoutSecond: 1))
+    #expect(active(world.group) == [0, 0])
+  }
 
   @Test(arguments: [0.5, 0.9, 0.95, 0.99]) func thePercentileIsLearnt(_ percentile: Double) {
     let desk = HedgeDesk(.slowest(1 - percentile))

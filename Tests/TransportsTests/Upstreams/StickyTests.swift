@@ -55,6 +55,15 @@ import Testing
     #expect(exchange.affinityCookie != nil)
   }
 
+  @Test func noCookieNamesABackendThatHasNotServed() async throws {
+    let world = GroupWorld(strategy, to: GroupWorld.backends(2))
+    for port in 1...2 { world.port(port, .fails(Rejection(.connectionRefused))) }
+    let exchange = world.exchange()
+    #expect(await world.refusal(exchange)?.kind == .connectionRefused)
+    // A fallback may answer now, and the client shall not be sent to the one that failed.
+    #expect(exchange.affinityCookie == nil)
+  }
+
   @Test(arguments: [
     "route=", "route=00", "route=zzzzzzzzzzzzzzzz", "route=0000000000000000", "xroute=1", "route", ";;;", "=",
     "route=0123456789abcdef0",

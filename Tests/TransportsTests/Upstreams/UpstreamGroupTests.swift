@@ -17,6 +17,24 @@ import Testing
     #expect(world.tried.count == 4)
   }
 
+  /// However many have come and gone before: one that was tried is not taken for another.
+  @Test func aTriedBackendIsToldFromEveryOther() async throws {
+    let world = GroupWorld(.clientAddressHash, to: GroupWorld.backends(1))
+    // A word of 64 bits would have one place for both.
+    var tries = 0
+    repeat {
+      if tries > 0 { try world.group.remove("127.0.0.1:2") }
+      try world.group.add(Backend("127.0.0.1:2"))
+      tries += 1
+      try #require(tries < 100_000)
+    } while (world.group.seats[1].live.number - world.group.seats[0].live.number) % 64 != 0
+    let home = try await world.serve()
+    world.port(home, .fails(Rejection(.connectionRefused)))
+    let exchange = world.exchange()
+    #expect(await world.refusal(exchange)?.kind == .connectionRefused)
+    #expect(try await world.serve(exchange) != home)
+  }
+
   @Test func whatATryHasFoundDoesNotBindTheNextRequestOfTheConnection() async throws {
     let world = GroupWorld(.clientAddressHash, to: GroupWorld.backends(2))
     let exchange = world.exchange()
@@ -64,6 +82,33 @@ import Testing
     #expect(world.state(1) == .ejected)
   }
 
+  @Test func aTunnelThatOutlivesItsTrialDoesNotFreeTheNextOne() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(2))
+    let seat = world.group.seats[0]
+    func eject() async {
+      world.port(1, .fails(Rejection(.connectionRefused)))
+      for _ in 0..<50 where world.state(1) != .ejected { _ = await world.refusal() }
+      #expect(world.state(1) == .ejected)
+      world.clock.advance(by: .seconds(600))
+      #expect(world.state(1) == .onTrial)
+    }
+    await eject()
+    world.port(1, .tunnels)
+    var isOver = false
+    world.meanwhile = {
+      // Its answer has ended the trial; it itself lives on, while the backend goes and comes again.
+      #expect(world.state(1) == .healthy)
+      await eject()
+      world.group.endEjection(seat, at: world.clock.now)
+      #expect(seat.live.takeTrial() != nil)
+      isOver = true
+    }
+    for _ in 0..<4 where !isOver { _ = try await world.serve() }
+    #expect(isOver)
+    // Somebody else's trial goes on.
+    #expect(seat.live.entrance(at: world.clock.now) == .closed)
+  }
+
   @Test func whereOnlyOneOnTrialIsLeftTheOthersAreNotRefused() async throws {
     let world = GroupWorld(to: GroupWorld.backends(2))
     world.port(1, .fails(Rejection(.connectionRefused)))
@@ -97,13 +142,18 @@ import Testing
       world.port(2, .fails(Rejection(kind)))
       for _ in 0..<20 { _ = await world.refusal() }
     }
+    // What this proxy itself could not do, as to send a body again.
+    for kind in [Rejection.Kind.upstreamProtocol, .upstreamReset] {
+      for port in 1...2 { world.port(port, .fails(Rejection(kind, source: .proxy))) }
+      for _ in 0..<20 { _ = await world.refusal() }
+    }
     world.port(1, .answers(404))
     world.port(2, .answers(500))
     for _ in 0..<20 { try await world.serve() }
     let report = world.group.report()
     #expect(report.backends.map(\.state) == [.unchecked, .unchecked])
     #expect(report.backends.map(\.totals.failures.total) == [0, 0])
-    #expect(report.backends.map(\.totals.tries).reduce(0, +) == 120)
+    #expect(report.backends.map(\.totals.tries).reduce(0, +) == 160)
   }
 
   @Test func failuresAreCountedByTheirKind() async throws {
