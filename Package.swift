@@ -73,6 +73,8 @@ let package = Package(
     // For tests only: counts allocations; asks the compiler about wrong programs.
     .target(name: "CMallocCount", path: "Tests/Support/CMallocCount"),
     .target(name: "CompilerChecks", path: "Tests/Support/CompilerChecks", swiftSettings: settings),
+    // For tests only: servers that others wrote.
+    .target(name: "RealPrograms", path: "Tests/Support/RealPrograms", swiftSettings: settings),
     .testTarget(
       name: "PipelineTests", dependencies: ["Pipeline", "PipelineTesting", "CMallocCount", "CompilerChecks"],
       swiftSettings: settings),
@@ -96,13 +98,15 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "RedisStoresTests",
-      dependencies: ["Pipeline", "PipelineTesting", "Middlewares", "RedisStores", "Transports", "CMallocCount"],
+      dependencies: [
+        "Pipeline", "PipelineTesting", "Middlewares", "RedisStores", "Transports", "CMallocCount", "RealPrograms",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "TransportsTests",
       dependencies: [
         "Pipeline", "PipelineTesting", "Middlewares", "JWTAuthentication", "Transports", "CShim", "CMallocCount",
-        "CompilerChecks",
+        "CompilerChecks", "RealPrograms",
       ],
       swiftSettings: settings),
     .testTarget(

@@ -13,15 +13,25 @@ private enum RedisMetric {
   static let opened = Metric.counter("proxy_redis_given_up_total", "Times that Redis was given up for its failures")
 }
 
+extension MetricPage {
+  /// What every use of Redis counts.
+  fileprivate mutating func add(
+    _ labels: MetricLabels, isConnected: Bool, asked: Int, failed: Int, spared: Int, opened: Int
+  ) {
+    add(RedisMetric.up, isConnected, labels)
+    add(RedisMetric.calls, asked, labels)
+    add(RedisMetric.failures, failed, labels)
+    add(RedisMetric.spared, spared, labels)
+    add(RedisMetric.opened, opened, labels)
+  }
+}
+
 extension RedisCache: MetricSource {
   public func collect(into page: inout MetricPage) {
     let counts = counts
-    let labels: MetricLabels = ["use": "cache"]
-    page.add(RedisMetric.up, isConnected, labels)
-    page.add(RedisMetric.calls, counts.asked, labels)
-    page.add(RedisMetric.failures, counts.failed, labels)
-    page.add(RedisMetric.spared, counts.spared, labels)
-    page.add(RedisMetric.opened, counts.opened, labels)
+    page.add(
+      ["use": "cache"], isConnected: isConnected, asked: counts.asked, failed: counts.failed, spared: counts.spared,
+      opened: counts.opened)
   }
 }
 
@@ -29,11 +39,9 @@ extension RedisLimitStore: MetricSource {
   public func collect(into page: inout MetricPage) {
     let counts = counts
     let labels: MetricLabels = ["use": "limits"]
-    page.add(RedisMetric.up, isConnected, labels)
-    page.add(RedisMetric.calls, counts.asked, labels)
-    page.add(RedisMetric.failures, counts.failed, labels)
-    page.add(RedisMetric.spared, counts.byPolicy, labels)
+    page.add(
+      labels, isConnected: isConnected, asked: counts.asked, failed: counts.failed, spared: counts.byPolicy,
+      opened: counts.opened)
     page.add(RedisMetric.leased, counts.fromLease, labels)
-    page.add(RedisMetric.opened, counts.opened, labels)
   }
 }

@@ -23,6 +23,23 @@ import Testing
 
   private func text(_ format: MetricFormat) -> String { String(decoding: format.text(of: page), as: UTF8.self) }
 
+  /// Both formats write these lines alike.
+  private static let gauge = """
+    # HELP load Load
+    # TYPE load gauge
+    load 0.25
+    load{at="x"} -1
+    load{at="y"} +Inf
+    load{at="z"} NaN
+    # HELP job_seconds Times
+    # TYPE job_seconds histogram
+    """
+  private static let end = """
+    job_seconds_bucket{kind="a",le="+Inf"} 7
+    job_seconds_sum{kind="a"} 7.5
+    job_seconds_count{kind="a"} 7
+    """
+
   @Test func theTextFormatOfPrometheus() {
     #expect(
       text(.prometheus) == """
@@ -32,19 +49,10 @@ import Testing
         # HELP moved_bytes_total Bytes
         # TYPE moved_bytes_total counter
         moved_bytes_total 9007199254740991
-        # HELP load Load
-        # TYPE load gauge
-        load 0.25
-        load{at="x"} -1
-        load{at="y"} +Inf
-        load{at="z"} NaN
-        # HELP job_seconds Times
-        # TYPE job_seconds histogram
+        \(Self.gauge)
         job_seconds_bucket{kind="a",le="0.005"} 2
         job_seconds_bucket{kind="a",le="1"} 3
-        job_seconds_bucket{kind="a",le="+Inf"} 7
-        job_seconds_sum{kind="a"} 7.5
-        job_seconds_count{kind="a"} 7
+        \(Self.end)
 
         """)
   }
@@ -60,20 +68,11 @@ import Testing
         # TYPE moved_bytes counter
         # UNIT moved_bytes bytes
         moved_bytes_total 9007199254740991
-        # HELP load Load
-        # TYPE load gauge
-        load 0.25
-        load{at="x"} -1
-        load{at="y"} +Inf
-        load{at="z"} NaN
-        # HELP job_seconds Times
-        # TYPE job_seconds histogram
+        \(Self.gauge)
         # UNIT job_seconds seconds
         job_seconds_bucket{kind="a",le="0.005"} 2
         job_seconds_bucket{kind="a",le="1.0"} 3
-        job_seconds_bucket{kind="a",le="+Inf"} 7
-        job_seconds_sum{kind="a"} 7.5
-        job_seconds_count{kind="a"} 7
+        \(Self.end)
         # EOF
 
         """)

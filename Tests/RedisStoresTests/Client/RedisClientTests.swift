@@ -1,6 +1,7 @@
 import Glibc
 import Pipeline
 import PipelineTesting
+import RealPrograms
 import Synchronization
 import Testing
 
@@ -278,7 +279,7 @@ final class SilentListener: Sendable {
         bind(descriptor, raw, length) == 0 && listen(descriptor, 128) == 0 && getsockname(descriptor, raw, &length) == 0
       }
     }
-    guard code else { throw ServerFailure(description: "no listener: \(errno)") }
+    guard code else { throw ProgramFailure(description: "no listener: \(errno)") }
     port = UInt16(bigEndian: address.sin_port)
   }
 

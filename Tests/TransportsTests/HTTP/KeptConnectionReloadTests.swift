@@ -12,16 +12,21 @@ import Testing
     }.options { $0.http.keepAliveTimeout = keepAlive }
   }
 
+  /// A connection that the first chain has answered once.
+  private func keptConnection(to server: RunningServer) async throws -> HTTPPeer {
+    let address = server.address()
+    return try await onThread {
+      let client = try HTTPPeer.connect(address)
+      #expect(try client.get()?.body == "one")
+      return client
+    }
+  }
+
   @Test func theNextRequestOfAKeptConnectionTakesTheNewChain() async throws {
     try await withServer(options: { $0.workers = 1 }) {
       answering("one")
     } body: { server in
-      let address = server.address()
-      let client = try await onThread {
-        let client = try HTTPPeer.connect(address)
-        #expect(try client.get()?.body == "one")
-        return client
-      }
+      let client = try await keptConnection(to: server)
       for word in ["two", "three"] {
         try await server.server.reload(answering(word))
         try await onThread {
@@ -63,12 +68,7 @@ import Testing
     try await withServer(options: { $0.workers = 1 }) {
       answering("one")
     } body: { server in
-      let address = server.address()
-      let client = try await onThread {
-        let client = try HTTPPeer.connect(address)
-        #expect(try client.get()?.body == "one")
-        return client
-      }
+      let client = try await keptConnection(to: server)
       try await server.server.reload(answering("two"))
       try await onThread {
         let request = "GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -82,12 +82,7 @@ import Testing
     try await withServer(options: { $0.workers = 1 }) {
       answering("one")
     } body: { server in
-      let address = server.address()
-      let client = try await onThread {
-        let client = try HTTPPeer.connect(address)
-        #expect(try client.get()?.body == "one")
-        return client
-      }
+      let client = try await keptConnection(to: server)
       try await server.server.reload(answering("two", keepAlive: .milliseconds(1)))
       // By the old time it would stay for a minute. It ends without a word: it is no request that came too late.
       #expect(try await onThread { try client.readToEnd() } == "")

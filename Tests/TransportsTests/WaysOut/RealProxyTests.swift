@@ -1,5 +1,6 @@
 import Foundation
 import Pipeline
+import RealPrograms
 import Testing
 
 @testable import Transports
