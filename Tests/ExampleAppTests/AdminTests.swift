@@ -24,9 +24,9 @@ import Testing
   }
 
   @Test func namesThatCouldForgeALineAreQuoted() {
-    #expect(StatisticsTable.shown("ann") == "ann")
-    #expect(StatisticsTable.shown("a\u{1b}[1m") == #""a\u001b[1m""#)
-    #expect(StatisticsTable.shown("") == #""""#)
+    #expect(TerminalText.shown("ann") == "ann")
+    #expect(TerminalText.shown("a\u{1b}[1m") == #""a\u001b[1m""#)
+    #expect(TerminalText.shown("") == #""""#)
   }
 
   @Test func aTableHasColumnsOfOneWidth() {

@@ -59,7 +59,7 @@ struct AdminRoutes: Sendable {
     } catch let error as CacheError {
       return try await exchange.refuse("done here, and not where several processes count together: \(error)", 503)
     }
-    exchange.runtime.log(.notice, "admin: \(action.rawValue) \(StatisticsTable.shown(name))")
+    exchange.runtime.log(.notice, "admin: \(action.rawValue) \(TerminalText.shown(name))")
     guard let known = try await desk.user(name) else { return try await exchange.unknown(name) }
     return try await exchange.respond(json: known)
   }

@@ -5,8 +5,8 @@ enum StatisticsTable {
     var lines: [String] = []
     if let user = account.user {
       var state = account.blocked ? "blocked" : "not blocked"
-      state += ", plan \(account.plan.map(shown) ?? "for everybody")"
-      lines.append("\(shown(user)): \(state)")
+      state += ", plan \(account.plan.map(TerminalText.shown) ?? "for everybody")"
+      lines.append("\(TerminalText.shown(user)): \(state)")
     } else {
       lines.append("all accounts")
     }
@@ -30,7 +30,7 @@ enum StatisticsTable {
           }
         }
         return [
-          shown(quota.quota), number(quota.used), quota.limit.map(number) ?? "-", quota.resets ?? "never",
+          TerminalText.shown(quota.quota), number(quota.used), quota.limit.map(number) ?? "-", quota.resets ?? "never",
           quota.exhausted ? "exhausted" : "",
         ]
       }
@@ -89,11 +89,5 @@ enum StatisticsTable {
       let line = cells.joined(separator: "  ")
       return String(line.reversed().drop { $0 == " " }.reversed())
     }
-  }
-
-  /// A text that somebody else may have chosen, for a terminal: what is not plain is written as in JSON.
-  static func shown(_ text: String) -> String {
-    let quoted = JSON.string(text).text
-    return quoted.dropFirst().dropLast() == text[...] && !text.isEmpty ? text : quoted
   }
 }

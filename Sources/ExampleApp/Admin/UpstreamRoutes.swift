@@ -44,7 +44,7 @@ extension AdminRoutes {
       return try await exchange.refuse("\(error)", 404)
     }
     exchange.runtime.log(
-      .notice, "admin: \(action.rawValue) \(StatisticsTable.shown(backend)) of \(StatisticsTable.shown(name))")
+      .notice, "admin: \(action.rawValue) \(TerminalText.shown(backend)) of \(TerminalText.shown(name))")
     return try await exchange.respond(
       json: .object(["upstreams": .array(groups.map { $0.report().json(at: exchange.now) })]))
   }

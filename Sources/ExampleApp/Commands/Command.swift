@@ -57,7 +57,3 @@ func help(for command: any Command.Type) -> String {
   if !command.examples.isEmpty { lines += ["", "try:"] + command.examples.map { "  " + $0 } }
   return lines.joined(separator: "\n")
 }
-
-extension String {
-  func padding(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
-}

@@ -21,7 +21,7 @@ struct FetchUserStatsCommand: Command {
     let found = try source.find("/users/\(AdminClient.segment(user))/stats") { ledger, time in
       try ledger.account(.identity(Principal(user)), at: time).map { AccountReport($0, user: user, at: time) }
     }
-    guard let found else { throw UsersError("nobody is known by the name \(StatisticsTable.shown(user))") }
+    guard let found else { throw UsersError("nobody is known by the name \(TerminalText.shown(user))") }
     source.show(found)
     return 0
   }

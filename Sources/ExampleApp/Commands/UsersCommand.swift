@@ -146,7 +146,7 @@ struct UsersCommand: Command {
 
   private func changeAccount() throws {
     let what =
-      action == .reset ? "quotas begin anew" : "plan is \(plan.map(StatisticsTable.shown) ?? "the one for everybody")"
+      action == .reset ? "quotas begin anew" : "plan is \(plan.map(TerminalText.shown) ?? "the one for everybody")"
     switch try ask() {
     case .done: print("\(shown): the \(what), in the running server")
     case .unknown: throw UsersError("nobody is known by the name \(shown)")
@@ -193,7 +193,7 @@ struct UsersCommand: Command {
 
   // MARK: -
 
-  private var shown: String { StatisticsTable.shown(user) }
+  private var shown: String { TerminalText.shown(user) }
 
   /// A hash of nothing, to check a name with.
   private static let sample = "$scrypt$ln=4,r=8,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA"
@@ -209,11 +209,11 @@ struct UsersCommand: Command {
     do {
       read = try UserFile.parse(line, file: "NAME", verifier: Scrypt())
     } catch {
-      throw SettingsError("NAME: \(StatisticsTable.shown(user.name)) cannot stand in a user file: \(error)")
+      throw SettingsError("NAME: \(TerminalText.shown(user.name)) cannot stand in a user file: \(error)")
     }
     guard read == [user] else {
       throw SettingsError(
-        "NAME: \(StatisticsTable.shown(user.name)) cannot stand in a user file; allowed is what begins with no blank, and "
+        "NAME: \(TerminalText.shown(user.name)) cannot stand in a user file; allowed is what begins with no blank, and "
           + "does not begin with #")
     }
   }
@@ -310,8 +310,8 @@ struct UserRow: Equatable {
 
   var cells: [String] {
     [
-      StatisticsTable.shown(user), login ? "yes" : "no", roles.isEmpty ? "-" : roles.joined(separator: ","),
-      blocked ? "blocked" : "-", plan.map(StatisticsTable.shown) ?? "-",
+      TerminalText.shown(user), login ? "yes" : "no", roles.isEmpty ? "-" : roles.joined(separator: ","),
+      blocked ? "blocked" : "-", plan.map(TerminalText.shown) ?? "-",
     ]
   }
 }

@@ -2,19 +2,6 @@ import Middlewares
 import Pipeline
 import Transports
 
-/// How exchanges are logged: `--log off|text|json`.
-enum LogSetting: String, CaseIterable {
-  case off, text, json
-
-  var format: AccessLog.Format? {
-    switch self {
-    case .off: nil
-    case .text: .text
-    case .json: .json
-    }
-  }
-}
-
 /// What every serving command can be told.
 struct ServiceSettings {
   static let flags: [Flag] = [

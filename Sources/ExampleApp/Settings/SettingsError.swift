@@ -6,6 +6,6 @@ struct SettingsError: Error, CustomStringConvertible, Equatable {
 
   /// The usual form: where the setting stands, its value, and what would be allowed.
   init(_ place: String, value: String, allowed: String) {
-    description = "\(place): \"\(value)\" is not allowed; allowed is \(allowed)"
+    description = "\(place): \(TerminalText.quoted(value)) is not allowed; allowed is \(allowed)"
   }
 }

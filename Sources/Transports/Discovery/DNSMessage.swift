@@ -167,6 +167,10 @@ extension DNSQuestion {
 
 /// Reads a message from its begin to its end; never beyond it.
 private struct DNSReader {
+  /// Pointers that are followed for one name. A name of 255 bytes has no more labels, and who compresses points at labels; a
+  /// chain of pointers to pointers, followed for each of a thousand records, would hold the loop.
+  private static let mostPointers = 127
+
   private let bytes: [UInt8]
   private var place = 0
 
@@ -188,6 +192,7 @@ private struct DNSReader {
     var out: [UInt8] = []
     var after: Int?
     var earliest = place
+    var pointers = 0
     while true {
       let length = try byte()
       switch length & 0xc0 {
@@ -207,6 +212,10 @@ private struct DNSReader {
       case 0xc0:
         let target = Int(length & 0x3f) << 8 | Int(try byte())
         guard target < earliest else { throw DNSFault(description: "it has a name that points forward") }
+        pointers += 1
+        guard pointers <= Self.mostPointers else {
+          throw DNSFault(description: "it has a name of more than \(Self.mostPointers) pointers")
+        }
         if after == nil { after = place }
         (place, earliest) = (target, target)
       default: throw DNSFault(description: "it has a label of an unknown kind")

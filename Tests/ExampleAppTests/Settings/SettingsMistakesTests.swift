@@ -115,6 +115,30 @@ import Testing
       proxy.yaml:1: the file has to hold sections, and this is a list; known are server, loadBalance, servers, \
       load_balancing, health, health_checks, retries, rateLimit, cache, admin, tracing
       """),
+    // What a terminal would obey is written out.
+    Mistake(
+      "@server: {readTimeout: \"1s\\e[2J\"}\n",
+      """
+      proxy.yaml:2: server.readTimeout: "1s\\u001b[2J" is not allowed; allowed is 1ms to 24h, with its unit: 500ms, 30s, \
+      5m, 1h30m
+      """),
+    Mistake(
+      "servers: [\"http://a\\tb/x\"]\n",
+      """
+      proxy.yaml:1: servers[0]: a backend's address has no path: requests go there with the path that the client asked \
+      for; write "http://a\\tb"
+      """),
+    Mistake(
+      "servers: [{url: http://a:1, \"we\\bight\": 1}]\n",
+      """
+      proxy.yaml:1: servers[0]."we\\u0008ight" is not known; did you mean weight? known are url, weight
+      """),
+    Mistake(
+      "@server: {accessLog: \"${A\\eB}\"}\n",
+      """
+      proxy.yaml:2: server.accessLog: "${A\\u001bB}" names no variable; a name holds letters, digits and _, and $$ \
+      stands for a dollar
+      """),
     // What fits not.
     Mistake(
       "server: {port: 80}\n",
@@ -128,9 +152,9 @@ import Testing
       proxy.yaml:1: servers: http://a:1 is named twice; name it once, with a weight if it shall get more
       """),
     Mistake(
-      "@health:\n  interval: 2s\n",
+      "@health:\n  interval: 2s\n  timeout: 5s\n",
       """
-      health.timeout: 5s is longer than health.interval, 2s: a check has to end before the next begins; lower \
+      proxy.yaml:4: health.timeout: 5s is longer than health.interval, 2s: a check has to end before the next begins; lower \
       it, or raise the interval
       """),
     Mistake(

@@ -71,6 +71,26 @@ struct DNSAnswer {
     #expect(try DNSResponse(answer.bytes).addresses(of: question.wire) == nil)
   }
 
+  @Test func aChainOfPointersIsFollowedAsFarAsANameHasLabels() throws {
+    func read(_ pointers: Int) throws -> [UInt8]? {
+      var answer = DNSAnswer(to: question)
+      // Each points at the one before, the first at the question's name.
+      let chain = answer.bytes.count + 12
+      let data = (0..<pointers).flatMap { index -> [UInt8] in
+        let target = index == 0 ? 12 : chain + 2 * (index - 1)
+        return [0xc0 | UInt8(target >> 8), UInt8(target & 0xff)]
+      }
+      answer.add(16, data)
+      let last = chain + 2 * (pointers - 1)
+      answer.add(1, [192, 0, 2, 1], owner: [0xc0 | UInt8(last >> 8), UInt8(last & 0xff)])
+      return try DNSResponse(answer.bytes).answers.first?.owner
+    }
+    #expect(try read(126) == question.wire)
+    let refusal = DNSFault(description: "it has a name of more than 127 pointers")
+    #expect(throws: refusal) { try read(127) }
+    #expect(throws: refusal) { try read(4000) }
+  }
+
   @Test func servicesAndSixAreRead() throws {
     let srv = DNSQuestion(DomainName("_http._tcp.web.test")!, .srv)!
     var answer = DNSAnswer(to: srv)

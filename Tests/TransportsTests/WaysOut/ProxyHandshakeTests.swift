@@ -3,44 +3,6 @@ import Testing
 
 @testable import Transports
 
-/// What was said to a far proxy, and how it ended.
-private struct Transcript: Equatable {
-  var sent: [[UInt8]] = []
-  /// "open", "wants more", or the rejection.
-  var end = ""
-  var rest: [UInt8] = []
-
-  /// Runs a handshake against a proxy that sends `bytes`, cut into pieces that end at `cuts`.
-  init(_ handshake: some ProxyHandshake, _ bytes: [UInt8], pieces: Int = .max) {
-    var handshake = handshake
-    var left = bytes[...]
-    while true {
-      switch handshake.advance() {
-      case .send(let message): sent.append(message)
-      case .read(let limit):
-        precondition(limit >= 1, "a read of nothing")
-        let piece = left.prefix(min(limit, pieces))
-        if piece.isEmpty {
-          end = "wants more"
-          return
-        }
-        left = left.dropFirst(piece.count)
-        handshake.receive(Array(piece).span)
-      case .open:
-        end = "open"
-        rest = handshake.takeRest() + left
-        return
-      case .refused(let rejection):
-        end = "refused \(rejection.kind) \(rejection.source) \(rejection.retry): \(rejection.detail)"
-        return
-      case .failed(let rejection):
-        end = "failed \(rejection.kind) \(rejection.source) \(rejection.retry): \(rejection.detail)"
-        return
-      }
-    }
-  }
-}
-
 @Suite struct SOCKS5ClientHandshakeTests {
   private static let v4 = ProxyTarget.address(IPAddress("192.0.2.1")!, port: 443)
   private static let v6 = ProxyTarget.address(IPAddress("2001:db8::1")!, port: 80)
@@ -51,11 +13,11 @@ private struct Transcript: Equatable {
 
   private func run(
     _ target: ProxyTarget = v4, _ credentials: PasswordCredentials? = nil, _ bytes: [UInt8]
-  ) -> Transcript {
+  ) -> ProxyTranscript {
     let handshake = SOCKS5ClientHandshake(target, credentials: credentials)
-    let whole = Transcript(handshake, bytes)
+    let whole = ProxyTranscript(handshake, [bytes])
     // However the network cuts the proxy's bytes, it goes the same way.
-    for size in 1...3 { #expect(Transcript(handshake, bytes, pieces: size) == whole) }
+    for size in 1...3 { #expect(ProxyTranscript(handshake, bytes, size: size) == whole) }
     return whole
   }
 
@@ -143,11 +105,11 @@ private struct Transcript: Equatable {
   private static let target = ProxyTarget.name(DomainName("example.com")!, port: 443)
   private static let early = Array("SSH-2.0-x\r\n".utf8)
 
-  private func run(_ text: String, _ target: ProxyTarget = target, user: String? = nil) -> Transcript {
+  private func run(_ text: String, _ target: ProxyTarget = target, user: String? = nil) -> ProxyTranscript {
     let proxy = FarProxy.http("p:1", user: user, password: user.map { _ in "secret" })
     let handshake = HTTPConnectHandshake(target, authorization: proxy.authorization)
-    let whole = Transcript(handshake, Array(text.utf8))
-    for size in [1, 2, 3, 7] { #expect(Transcript(handshake, Array(text.utf8), pieces: size) == whole) }
+    let whole = ProxyTranscript(handshake, [Array(text.utf8)])
+    for size in [1, 2, 3, 7] { #expect(ProxyTranscript(handshake, Array(text.utf8), size: size) == whole) }
     return whole
   }
 

@@ -43,7 +43,7 @@ struct SettingsTree {
         unread.append((key, "\(file):\(member.line): \(key)"))
       } else {
         mistakes.append(
-          "\(file):\(member.line): \(StatisticsTable.shown(key)) is not known; \(advice(member.name, section))")
+          "\(file):\(member.line): \(TerminalText.shown(key)) is not known; \(advice(member.name, section))")
       }
     }
   }
@@ -165,7 +165,7 @@ struct SettingsTree {
       var fields: [SettingItem.Field] = []
       for member in members {
         guard case .file(_, _, let name) = origin else { continue }
-        let place = SettingOrigin.file(file, line: member.line, key: "\(name).\(member.name)")
+        let place = SettingOrigin.file(file, line: member.line, key: "\(name).\(TerminalText.shown(member.name))")
         guard setting.itemFields.contains(member.name) else {
           let guess = nearestKey(member.name, among: setting.itemFields).map { "did you mean \($0)? " } ?? ""
           throw SettingsProblems(

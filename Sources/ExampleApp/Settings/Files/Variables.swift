@@ -35,7 +35,8 @@ struct Variables: Sendable {
         let (name, standard) = Self.parts(of: inside)
         guard isVariableName(name) else {
           throw SettingsError(
-            "\(place): ${\(inside)} names no variable; a name holds letters, digits and _, and $$ stands for a dollar")
+            "\(place): \(TerminalText.shown("${\(inside)}")) names no variable; a name holds letters, digits and _, and $$ "
+              + "stands for a dollar")
         }
         guard let value = value(of: name) ?? standard else {
           throw SettingsError(

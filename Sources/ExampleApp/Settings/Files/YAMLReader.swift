@@ -118,6 +118,7 @@ struct YAMLReader {
 
   private func members(depth: Int, _ bytes: UnsafeBufferPointer<UInt8>) throws -> [YAMLMember] {
     var members: [YAMLMember] = []
+    var lines: [String: Int] = [:]
     while true {
       let event = try next(bytes)
       if case .mapEnd = event { return members }
@@ -125,9 +126,9 @@ struct YAMLReader {
       guard case .scalar(let name) = key else {
         throw SettingsError("\(file):\(key.line): a key has to be a word, and this is \(key.kind)")
       }
-      if let first = members.first(where: { $0.name == name.text }) {
+      if let first = lines.updateValue(name.line, forKey: name.text) {
         throw SettingsError(
-          "\(file):\(name.line): \(shown(name.text)) stands on line \(first.line) already; keep one of them")
+          "\(file):\(name.line): \(TerminalText.shown(name.text)) stands on line \(first) already; keep one of them")
       }
       let value = try node(try next(bytes), depth: depth + 1, bytes)
       members.append(YAMLMember(name: name.text, line: name.line, value: value))
@@ -186,6 +187,3 @@ private struct YAMLMistake {
     return SettingsError("\(file):\(line): this is not YAML: \(problem)\(began); \(hint)")
   }
 }
-
-/// A text of a file, within a sentence for a terminal.
-private func shown(_ text: String) -> String { StatisticsTable.shown(text) }
