@@ -41,8 +41,8 @@ public final class ChainHarness<Carrier: TransportExchange>: Sendable {
     let program = Then(chain(), DestinationBuilder<Carrier>.buildExpression(HandDrivenEnd()))
     let listener = Listener<Carrier, Then<C, End<Carrier, HandDrivenEnd>>>(
       transport, "127.0.0.1:1", nil, program,
-      { ready, exchange in
-        try await ready.program.pass(exchange, C.Needs.value) { _ in throw Rejection(.noRoute) }
+      { ready in
+        { exchange in try await ready.program.pass(exchange, C.Needs.value) { _ in throw Rejection(.noRoute) } }
       },
       { ready, head, exchange in try ready.program.respond(&head, on: exchange) })
     try self.init(

@@ -46,6 +46,9 @@ public final class ManualClock: Sendable {
   /// How many sleep now.
   public var sleeperCount: Int { state.withLock { $0.sleeping } }
 
+  /// When the first of those that sleep is due; `nil`: nobody sleeps.
+  public var nextWake: Instant? { state.withLock { $0.parked.filter(\.isSleep).map(\.until).min() } }
+
   /// Returns as soon as at least `count` sleep: then it is the test's turn to ``advance(by:)``.
   public func sleepers(_ count: Int) async {
     await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in

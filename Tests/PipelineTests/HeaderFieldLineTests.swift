@@ -12,7 +12,7 @@ import Testing
 
   private func text(_ fields: HeaderFields) -> String {
     var wire: [UInt8] = []
-    fields.appendLines(to: &wire)
+    fields.withWireBytes { wire.append(copying: $0) }
     return String(decoding: wire, as: UTF8.self)
   }
 
@@ -83,7 +83,7 @@ import Testing
     let method = HTTPMethod(Array(name.utf8).span)
     #expect(method == HTTPMethod(name))
     var wire: [UInt8] = []
-    method.append(to: &wire)
+    method.withName { wire.append(copying: $0) }
     #expect(wire == Array(name.utf8))
   }
 }

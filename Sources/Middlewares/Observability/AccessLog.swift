@@ -121,7 +121,7 @@ private final class LineBuffers: Sendable {
 }
 
 /// A line of named fields in either format.
-private struct FieldLine: Sendable {
+private struct FieldLine: ~Copyable, Sendable {
   var bytes = LogLine()
   var style = LogLine.Style.text
   /// The same, asked once a field.

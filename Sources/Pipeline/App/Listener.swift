@@ -26,12 +26,12 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
 
   // Formed where every type is concrete (the user's module), so that they are specialised; the methods of a generic class
   // are not.
-  let entry: @Sendable (Ready<Program>, Carrier) async throws -> Summary
+  let entry: @Sendable (Ready<Program>) -> @Sendable (Carrier) async throws -> Summary
   let phase: @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void
 
   @usableFromInline package init(
     _ transport: TransportKind<Carrier>, _ address: String, _ name: String?, _ program: Program,
-    _ entry: @escaping @Sendable (Ready<Program>, Carrier) async throws -> Summary,
+    _ entry: @escaping @Sendable (Ready<Program>) -> @Sendable (Carrier) async throws -> Summary,
     _ phase: @escaping @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void
   ) {
     self.transport = transport
@@ -55,8 +55,10 @@ extension Listener {
   ) where Program == Then<C, D>, C.Needs: MetByNothing, D.Needs: MetByNothing {
     self.init(
       transport, address, name, Then(chain(), destination()),
-      { ready, exchange in
-        try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+      { ready in
+        { exchange in
+          try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+        }
       },
       { ready, head, exchange in try ready.program.respond(&head, on: exchange) })
   }
@@ -71,8 +73,10 @@ extension Listener {
   {
     self.init(
       transport, address, name, ThenWithSome(chain(), destination()),
-      { ready, exchange in
-        try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+      { ready in
+        { exchange in
+          try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+        }
       },
       { ready, head, exchange in try ready.program.respond(&head, on: exchange) })
   }
@@ -85,8 +89,10 @@ extension Listener {
   where Program == ThenWith<C, D, U>, C.Gives == Identified<U>, C.Needs: MetByNothing, D.Needs: MetByOneIdentity {
     self.init(
       transport, address, name, ThenWith(chain(), destination()),
-      { ready, exchange in
-        try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+      { ready in
+        { exchange in
+          try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+        }
       },
       { ready, head, exchange in try ready.program.respond(&head, on: exchange) })
   }

@@ -11,14 +11,35 @@ public protocol Serving<Carrier>: AnyObject, Sendable {
   /// The chain as it was placed.
   var placement: Placement { get }
 
-  /// Runs the chain for one exchange. Returns or throws exactly once, when the exchange is over.
-  func serve(_ exchange: Carrier) async throws -> Summary
+  /// Makes an exchange ready for ``run``.
+  func begin(_ exchange: Carrier)
+
+  /// Runs the chain for one exchange. Returns or throws exactly once, when the exchange is over; a throw is told to
+  /// ``blame(_:on:)``.
+  var run: @Sendable (Carrier) async throws -> Summary { get }
+
+  /// The exchange ended in this error: counts it for the element that threw it.
+  func blame(_ error: any Error, on exchange: Carrier)
 
   /// Transport: an exchange was refused before the chain could run for it, and its client has been told.
   func noteRefusal(of exchange: Carrier, isRead: Bool, _ rejection: Rejection)
 
   /// Live counts of every element, in the order of `placement.entries`.
   func counts() -> [ElementCounts]
+}
+
+extension Serving {
+  /// Runs the chain for one exchange: what a transport does, in one call. One that serves many exchanges takes the steps itself,
+  /// for each return through an async layer asks the runtime where its caller belongs.
+  public func serve(_ exchange: Carrier) async throws -> Summary {
+    begin(exchange)
+    do {
+      return try await run(exchange)
+    } catch {
+      blame(error, on: exchange)
+      throw error
+    }
+  }
 }
 
 /// What is counted while exchanges are served.
@@ -46,7 +67,7 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
   public let placement: Placement
 
   private let ready: Ready<Program>
-  private let entry: @Sendable (Ready<Program>, Carrier) async throws -> Summary
+  public let run: @Sendable (Carrier) async throws -> Summary
   private let phase: @Sendable (Ready<Program>, inout HTTPResponseHead, HTTPExchange) throws -> Void
   private let observers: [any ArrivalObserver]
   private let tallies: TallySheet?
@@ -71,9 +92,9 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
     name = listener.name
     address = listener.address
     options = listener.options
-    entry = listener.entry
     phase = listener.phase
     ready = Ready(program)
+    run = listener.entry(ready)
     self.placement = placement
     observers = placement.arrivalObservers
     switch counting.mode {
@@ -89,23 +110,18 @@ where Program.Carrier == Carrier, Program.Needs: MetByNothing {
     }
   }
 
-  public func serve(_ exchange: Carrier) async throws -> Summary {
-    // The pointer is set only while this call keeps the service, and with it the sheet, alive.
-    exchange.tallies = tallies?.row(exchange.shard)
+  public func begin(_ exchange: Carrier) {
+    if exchange.servedBy !== self {
+      exchange.servedBy = self
+      exchange.tallies = tallies?.row(exchange.shard)
+    }
     exchange.timed = timedOneIn != 0 && exchange.id % timedOneIn == 0
     if Carrier.self == HTTPExchange.self {
       unsafeDowncast(exchange as Exchange, to: HTTPExchange.self).attach(self)
     }
-    do {
-      let summary = try await entry(ready, exchange)
-      exchange.tallies = nil
-      return summary
-    } catch {
-      exchange.blame(error)
-      exchange.tallies = nil
-      throw error
-    }
   }
+
+  public func blame(_ error: any Error, on exchange: Carrier) { exchange.blame(error) }
 
   public func respond(_ head: inout HTTPResponseHead, on exchange: HTTPExchange) throws {
     try phase(ready, &head, exchange)

@@ -19,6 +19,9 @@ extension Exchange {
     if thrower >= index, let tallies { Tally.add(1, tallies[thrower].failed) }
   }
 
+  /// The destination, which was entered last, returns.
+  package final func noteReturn() { settled = depth }
+
   /// The index of the element that was entered last. An element that reads it before it calls `next` reads its own.
   package final var currentPlace: Int { depth }
 

@@ -14,6 +14,9 @@
     _ exchange: Carrier, _ needed: Target.Needs.Value, next: Next
   ) async throws -> Summary {
     exchange.enter(index)
+    if box.settlesItself {
+      return try await box.content.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
+    }
     let summary = try await box.content.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
     exchange.settled = index
     return summary

@@ -49,8 +49,20 @@
 /// What stands in a ``Site`` or an ``End``. Never changed: to place a chain makes new ones.
 @usableFromInline final class SiteBox<Content: Sendable>: Sendable {
   @usableFromInline let content: Content
-  @inlinable init(_ content: Content) { self.content = content }
+  /// Of a destination: see ``SettlingDestination``.
+  @usableFromInline let settlesItself: Bool
+
+  @inlinable init(_ content: Content) {
+    self.content = content
+    settlesItself = isSettling(Content.self)
+  }
 }
+
+/// A destination that calls ``Exchange/noteReturn()`` itself when it returns, from a place where it has something to do anyway: so
+/// that nothing is left to be done for it after its call.
+package protocol SettlingDestination {}
+
+@usableFromInline func isSettling(_ type: Any.Type) -> Bool { type is any SettlingDestination.Type }
 
 extension Site: TransparentElement where Element: TransparentElement {
   // Inlined, so that a run of immediate elements becomes one function.

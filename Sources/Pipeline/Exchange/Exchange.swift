@@ -48,7 +48,8 @@ open class Exchange {
   @exclusivity(unchecked) package final var upstreamTriedAt = Instant(nanoseconds: 0)
   /// Told of the answer of the upstream that is tried. A destination sets it around ``forward(to:over:)``.
   package final var upstreamWatch: (any UpstreamWatch)?
-  /// A second upstream for the try that is under way; see ``forward(to:over:hedge:)``.
+  /// A second upstream for the try that is under way. Only HTTP looks at it, for requests that may be sent twice; of a tunnel
+  /// nothing can be asked twice.
   package final var hedge: (any Hedge)?
   /// Who is to be told when an upstream answers, outermost first.
   final var answerWatches: [AnswerWatch] = []
@@ -62,10 +63,14 @@ open class Exchange {
   /// The index of the outermost element known to have returned; `.max` while none has.
   @exclusivity(unchecked) @usableFromInline final var settled = Int.max
   @exclusivity(unchecked) @usableFromInline final var mark: UInt64 = 0
+  /// Set with ``servedBy``, which keeps what it points to.
   @exclusivity(unchecked) @usableFromInline final var tallies: UnsafeMutablePointer<Tally>?
+  final var servedBy: AnyObject?
   @exclusivity(unchecked) @usableFromInline final var timed = false
   @usableFromInline final var slots: [any ResettableSlot] = []
   private final var meters: [MeterEntry] = []
+  /// Engine: whether no byte may move without a lease. Of the meters; kept, because every message asks.
+  @exclusivity(unchecked) public final private(set) var limitsFirstByte = false
   /// For a ``ByteMeter``, while it is called: which ways have something to move and no lease for it.
   @exclusivity(unchecked) public final private(set) var wanting: Directions = []
 
@@ -151,9 +156,9 @@ open class Exchange {
     attempt = 1
     attemptsLeft = 0
     isRepeatGranted = false
-    annotations = Annotations()
-    approved = nil
-    requestedDestination = nil
+    if !annotations.isEmpty { annotations = Annotations() }
+    if approved != nil { approved = nil }
+    if requestedDestination != nil { requestedDestination = nil }
     upstreamAddress = nil
     upstreamAnsweredAt = nil
     traffic = Traffic()
@@ -161,7 +166,8 @@ open class Exchange {
     depth = -1
     settled = .max
     for slot in slots { slot.reset() }
-    meters.removeAll(keepingCapacity: true)
+    if !meters.isEmpty { meters.removeAll(keepingCapacity: true) }
+    limitsFirstByte = false
   }
 
   /// Says something about the exchange that a transport may show its client.
@@ -300,7 +306,10 @@ private struct MeterEntry {
 
 extension Exchange {
   /// From now on `meter` counts and limits what the exchange moves.
-  public final func attach(_ meter: any ByteMeter) { meters.append(MeterEntry(meter: meter, told: traffic)) }
+  public final func attach(_ meter: any ByteMeter) {
+    meters.append(MeterEntry(meter: meter, told: traffic))
+    if meter.limitsFirstByte { limitsFirstByte = true }
+  }
 
   /// As ``attach(_:)``, unless `meter` is attached already: for one that stays until the client has its answer, and whose
   /// element a retry may run again.
@@ -313,6 +322,7 @@ extension Exchange {
   public final func detach(_ meter: any ByteMeter) {
     guard let index = meters.lastIndex(where: { $0.meter === meter }) else { return }
     let entry = meters.remove(at: index)
+    limitsFirstByte = meters.contains { $0.meter.limitsFirstByte }
     do {
       _ = try entry.meter.account(traffic - entry.told, on: self, isLast: true)
     } catch {
@@ -330,6 +340,7 @@ extension Exchange {
         // There is nothing left to cut.
       }
     }
+    limitsFirstByte = false
   }
 
   /// Transport: from here on the payload of a tunnel counts, and what went before was its handshake.
@@ -357,11 +368,6 @@ extension Exchange {
   /// Engine: whether anybody counts or limits the bytes.
   public final var isMetered: Bool { !meters.isEmpty }
 
-  /// Engine: whether no byte may move without a lease.
-  public final var limitsFirstByte: Bool {
-    for entry in meters where entry.meter.limitsFirstByte { return true }
-    return false
-  }
 }
 
 // MARK: - Values of middlewares

@@ -33,7 +33,7 @@ struct AllowedMethods: Sendable {
 
   mutating func removeAll() {
     known = 0
-    others.removeAll(keepingCapacity: true)
+    if !others.isEmpty { others.removeAll(keepingCapacity: true) }
   }
 
   /// In alphabetical order.

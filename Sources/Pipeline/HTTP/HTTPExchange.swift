@@ -53,7 +53,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
 
   open override func recycle(id: UInt64) {
     super.recycle(id: id)
-    tap = nil
+    if tap != nil { tap = nil }
     isDetached = false
     status = nil
     upstreamStatus = nil
@@ -61,7 +61,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
     challenge = HTTPExchange.basicChallenge
     if forbiddenChallenge != nil { forbiddenChallenge = nil }
     if !withheldCredentials.isEmpty { withheldCredentials.removeAll(keepingCapacity: true) }
-    route = nil
+    if route != nil { route = nil }
     captures.removeAll()
     allowed.removeAll()
   }
@@ -245,7 +245,7 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   /// The status that this rejection is answered with, unless an element on the way changes it.
   public final func status(for rejection: Rejection) -> Int { HTTPRefusal(rejection).status(for: request) }
 
-  final func attach(_ phase: any ResponsePhase) { self.phase = phase }
+  final func attach(_ phase: any ResponsePhase) { if self.phase !== phase { self.phase = phase } }
 
   final func withhold(_ credentials: borrowing Span<UInt8>) {
     withheldCredentials.removeAll(keepingCapacity: true)

@@ -75,6 +75,11 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
 
   public var description: String { name }
 
+  public static func == (a: HTTPMethod, b: HTTPMethod) -> Bool {
+    if let bit = a.bit { return bit == b.bit }
+    return b.bit == nil && a.name == b.name
+  }
+
   static let known: [HTTPMethod] = [.get, .head, .post, .put, .delete, .connect, .options, .trace, .patch]
 
   /// One bit for each method that has a name of its own here.
@@ -100,10 +105,10 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
   package static let labels: [MetricLabel] =
     known.map { MetricLabel(configured: $0.name) } + ["other", "none"]
 
-  /// Appends the name as it stands in a request line.
-  package func append(to wire: inout [UInt8]) {
+  /// Shows the name as it stands in a request line.
+  package func withName(_ body: (Span<UInt8>) -> Void) {
     var name = name
-    name.withUTF8 { wire.append(contentsOf: $0) }
+    name.withUTF8 { body($0.span) }
   }
 
   /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).

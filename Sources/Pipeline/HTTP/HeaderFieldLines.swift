@@ -1,16 +1,21 @@
 /// What a transport does with fields: whole lines in, whole lines out.
 extension HeaderFields {
   /// Appends lines (`name: value CRLF` each) that a parser has checked, in one copy.
-  package mutating func append(lines: Span<UInt8>) { bytes.append(copying: lines) }
+  package mutating func append(lines: Span<UInt8>) {
+    forgetNames()
+    bytes.append(copying: lines)
+  }
 
   /// Appends a line that was parsed (`name: value`), without its line end.
   package mutating func append(line: Span<UInt8>) {
+    forgetNames()
     bytes.append(copying: line)
     end()
   }
 
   /// Appends a field that a parser has checked: a token, and a value without control characters.
   package mutating func append(name: Span<UInt8>, value: Span<UInt8>) {
+    forgetNames()
     bytes.append(copying: name)
     bytes.append(UInt8(ascii: ":"))
     bytes.append(32)
@@ -23,9 +28,6 @@ extension HeaderFields {
 
   /// Bytes of all lines.
   package var wireCount: Int { bytes.count }
-
-  /// Appends the lines to what goes on the wire.
-  package func appendLines(to wire: inout [UInt8]) { wire.append(contentsOf: bytes) }
 
   /// Calls `body` for each line with the whole of it, its line end included, and the length of the name.
   package func forEachLine(_ body: (_ line: Span<UInt8>, _ nameLength: Int) throws -> Void) rethrows {

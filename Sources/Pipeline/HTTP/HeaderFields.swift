@@ -59,8 +59,16 @@ public struct HeaderFields: Sendable {
   /// Whether a field may be among them that concerns one connection only, or the framing: an element added one. The
   /// transport writes those itself, so it looks through the lines only when this says so.
   package internal(set) var mayHoldConnectionFields = false
+  /// Which of the names that a transport looks for are among the lines, as bits of its own; `nil`: nobody knows, for lines have
+  /// been changed since they were parsed.
+  package private(set) var knownNames: UInt32?
 
   public init() {}
+
+  /// A parser has looked at every line.
+  package mutating func note(names: UInt32) { knownNames = names }
+
+  mutating func forgetNames() { knownNames = nil }
 
   /// Replaces every field of this name.
   public mutating func set(_ name: HeaderName, _ value: String) {
@@ -123,6 +131,7 @@ public struct HeaderFields: Sendable {
     bytes.removeAll(keepingCapacity: true)
     bytes.append(contentsOf: other.bytes)
     mayHoldConnectionFields = other.mayHoldConnectionFields
+    knownNames = other.knownNames
   }
 
   /// Shows every field in order: its name in the case in which it came, its value without the white space around it.
@@ -137,6 +146,7 @@ public struct HeaderFields: Sendable {
 
   /// Removes the fields for whose name `isUnwanted` says true, in one pass.
   public mutating func removeAll(where isUnwanted: (_ name: Span<UInt8>) throws -> Bool) rethrows {
+    knownNames = nil
     var kept = 0
     var begin = 0
     while begin < bytes.count {
@@ -152,6 +162,7 @@ public struct HeaderFields: Sendable {
 
   /// Removes every field of this name.
   public mutating func remove(_ name: HeaderName) {
+    knownNames = nil
     var from = 0
     while let field = find(name, from: from) {
       bytes.removeSubrange(field.line)
@@ -160,8 +171,9 @@ public struct HeaderFields: Sendable {
   }
 
   public mutating func removeAll() {
-    bytes.removeAll(keepingCapacity: true)
+    if !bytes.isEmpty { bytes.removeAll(keepingCapacity: true) }
     mayHoldConnectionFields = false
+    knownNames = nil
   }
 
   public func contains(_ name: HeaderName) -> Bool { find(name, from: 0) != nil }
@@ -211,6 +223,7 @@ public struct HeaderFields: Sendable {
   /// Appends whole lines, each with its line end, as ``withWireBytes(_:)`` showed them before. Allocates nothing once the
   /// buffer has grown.
   package mutating func append(wireBytes lines: [UInt8]) {
+    knownNames = nil
     bytes.append(contentsOf: lines)
     // Whoever kept them may have kept a length.
     mayHoldConnectionFields = true
@@ -249,6 +262,7 @@ public struct HeaderFields: Sendable {
 
   private mutating func begin(_ name: HeaderName) {
     if name.isOfConnection { mayHoldConnectionFields = true }
+    knownNames = nil
     name.append(to: &bytes)
     bytes.append(UInt8(ascii: ":"))
     bytes.append(32)

@@ -161,6 +161,7 @@ struct RouteCaptures {
   }
 
   mutating func removeAll() {
+    if entries.isEmpty { return }
     entries.removeAll(keepingCapacity: true)
     bytes.removeAll(keepingCapacity: true)
   }

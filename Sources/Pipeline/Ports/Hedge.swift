@@ -30,16 +30,3 @@ package enum HedgeWinner: Sendable, Hashable {
   /// Neither has answered.
   case nobody
 }
-
-extension Exchange {
-  /// As ``forward(to:over:)``, with a second upstream for requests that may be sent twice. Only HTTP knows such requests; of a
-  /// tunnel nothing can be asked twice.
-  package final func forward(
-    to destination: ApprovedDestination, over link: UpstreamLink, hedge: (any Hedge)?
-  ) async throws -> Summary {
-    guard let hedge else { return try await forward(to: destination, over: link) }
-    self.hedge = hedge
-    defer { self.hedge = nil }
-    return try await forward(to: destination, over: link)
-  }
-}

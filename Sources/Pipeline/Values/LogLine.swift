@@ -2,7 +2,7 @@
 ///
 /// Values that somebody else chose (a user name, a path, an error's detail) go in through ``append(value:style:)`` alone: it
 /// leaves no way to end a line, to forge a field or to steer a terminal.
-package struct LogLine: Sendable {
+package struct LogLine: ~Copyable, Sendable {
   package enum Style: Sendable, Hashable {
     /// A bare word where the value is one, else a quoted string.
     case text
@@ -10,90 +10,44 @@ package struct LogLine: Sendable {
     case json
   }
 
-  /// The line is the first `count` bytes; the rest is room. An array that grew by appending would be asked for its room and its
-  /// owner at every piece.
-  private var storage = [UInt8](repeating: 0, count: 512)
-  package private(set) var count = 0
+  private var storage = ByteBuilder()
   private var calendar = CalendarSecond()
 
   package init() {}
 
+  package var count: Int { storage.count }
+
   /// What has been written.
   package func withBytes<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
-    try body(storage.span.extracting(..<count))
+    try storage.withBytes { try body($0.bindMemory(to: UInt8.self).span) }
   }
 
   /// What has been written since the line had `start` bytes.
-  package func copy(from start: Int) -> [UInt8] { Array(storage[start..<count]) }
+  package func copy(from start: Int) -> [UInt8] { Array(storage.bytes[start...]) }
 
   /// Empties the line; the memory is kept.
-  package mutating func clear() { count = 0 }
+  package mutating func clear() { storage.clear() }
 
-  /// Lets `fill` write the next `length` bytes.
-  @inline(__always)
-  private mutating func extend(by length: Int, _ fill: (UnsafeMutableBufferPointer<UInt8>) -> Void) {
-    if count + length > storage.count { grow(by: length) }
-    let start = count
-    // Sound: the closure gets room that belongs to this array alone, for the length of the call, and no more than there is.
-    storage.withUnsafeMutableBufferPointer { fill(.init(rebasing: $0[start..<start + length])) }
-    count += length
-  }
-
-  @inline(never)
-  private mutating func grow(by length: Int) {
-    storage.append(contentsOf: repeatElement(0, count: max(length, storage.count)))
-  }
-
-  @inline(__always)
-  private mutating func copy(_ bytes: UnsafeBufferPointer<UInt8>) {
-    if bytes.isEmpty { return }
-    extend(by: bytes.count) { room in _ = room.update(fromContentsOf: bytes) }
-  }
-
-  package mutating func append(_ byte: UInt8) { extend(by: 1) { $0[0] = byte } }
+  package mutating func append(_ byte: UInt8) { storage.append(byte) }
 
   /// Appends text of our own, as it is.
-  package mutating func append(_ literal: StaticString) {
-    literal.withUTF8Buffer { copy($0) }
-  }
+  package mutating func append(_ literal: StaticString) { storage.append(literal) }
 
   /// Appends text that is known to hold nothing but printable ASCII without a special meaning.
-  private mutating func append(plain text: String) { text.utf8.span.withUnsafeBufferPointer { copy($0) } }
+  private mutating func append(plain text: String) {
+    text.utf8.span.withUnsafeBufferPointer { storage.append($0) }
+  }
 
   /// Appends bytes of another line.
-  package mutating func append(_ other: [UInt8]) { other.withUnsafeBufferPointer { copy($0) } }
+  package mutating func append(_ other: [UInt8]) { storage.append(contentsOf: other) }
 
-  package mutating func append(_ number: UInt64) { append(magnitude: number, digits: 1) }
+  package mutating func append(_ number: UInt64) { storage.append(decimal: number) }
 
   /// Numbers below 0 count as 0.
-  package mutating func append(_ number: Int) { append(magnitude: UInt64(max(0, number)), digits: 1) }
+  package mutating func append(_ number: Int) { storage.append(decimal: UInt64(max(0, number))) }
 
-  /// Decimal, with leading zeros up to `digits`, which is at most 20.
-  private mutating func append(magnitude: UInt64, digits: Int) {
-    var length = 1
-    var bound: UInt64 = 10
-    while length < 20, magnitude >= bound {
-      length += 1
-      let (next, overflow) = bound.multipliedReportingOverflow(by: 10)
-      if overflow {
-        length = 20
-        break
-      }
-      bound = next
-    }
-    length = max(length, digits)
-    extend(by: length) { room in
-      // Backwards: divided by a constant, which costs a multiplication.
-      var rest = magnitude
-      var place = length
-      while place > 0 {
-        let next = rest / 10
-        place -= 1
-        room[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest &- next &* 10)
-        rest = next
-      }
-    }
-  }
+  @inline(__always)
+  private mutating func append(magnitude: UInt64, digits: Int) { storage.append(decimal: magnitude, digits: digits) }
 
   /// Milliseconds with three decimals.
   package mutating func append(milliseconds duration: Duration) {
@@ -121,8 +75,7 @@ package struct LogLine: Sendable {
       append(UInt8(ascii: ":"))
       append(magnitude: UInt64(second % 60), digits: 2)
       calendar.second = time.seconds
-      calendar.text.removeAll(keepingCapacity: true)
-      calendar.text.append(contentsOf: storage[start..<count])
+      calendar.text = copy(from: start)
     } else {
       append(calendar.text)
     }
@@ -252,7 +205,7 @@ extension LogLine {
     var isBare = style == .text && !value.isEmpty && !(value.count == 1 && value[0] == UInt8(ascii: "-"))
     for i in value.indices where isBare { isBare = Self.isBare(value[i]) }
     if isBare {
-      value.withUnsafeBufferPointer { copy($0) }
+      value.withUnsafeBufferPointer { storage.append($0) }
     } else {
       quoted(if: true) { $0.append(escaping: value) }
     }

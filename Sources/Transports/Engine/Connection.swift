@@ -176,7 +176,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     self.awaited = awaited
     waitEnds = limit
     timer.ensure(by: min(limit, deadline), on: loop, self)
-    await withUnsafeContinuation { continuation in self.continuation = continuation }
+    await suspend { self.continuation = $0 }
     operations = Self.operationsPerTurn
     loop.stall.setLabel(label)
     switch wake {
@@ -213,7 +213,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     parking = .turn
     loop.requeue(self)
     // A continuation that is resumed before the task has stopped lets it run on; hence the way through the loop.
-    await withUnsafeContinuation { continuation in self.continuation = continuation }
+    await suspend { self.continuation = $0 }
     loop.stall.setLabel(label)
   }
 
@@ -378,7 +378,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     // A relay may end in its first turn, before there is anything to wait for.
     if !relay.begin() {
       parking = .relay(relay)
-      await withUnsafeContinuation { continuation in self.continuation = continuation }
+      await suspend { self.continuation = $0 }
       operations = Self.operationsPerTurn
       loop.stall.setLabel(label)
     }

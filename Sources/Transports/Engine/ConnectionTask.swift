@@ -47,7 +47,7 @@ final class ConnectionTask: @unchecked Sendable {
       self.connection = nil
       if Task.isCancelled || loop.isStopping || loop.restingTasks.count >= Self.mostResting { break }
       loop.restingTasks.append(self)
-      await withUnsafeContinuation { continuation = $0 }
+      await suspend { continuation = $0 }
     }
     task = nil
   }

@@ -150,7 +150,7 @@ struct Dialer<Parked: ParkedTask> {
         return .failure(.source(source, code))
       }
     }
-    let code = address.withSockaddr { Glibc.connect(fd, $0, $1) == 0 ? 0 : errno }
+    let code = address.withSockaddr { shim_connect(fd, $0, $1) == 0 ? 0 : errno }
     // An interrupted connect goes on by itself.
     guard code == 0 || code == EINPROGRESS || code == EINTR else {
       close(fd)

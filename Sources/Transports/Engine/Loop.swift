@@ -182,7 +182,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   /// Forgets and closes a descriptor; events that the kernel has queued for it already are dropped.
   func close(_ fd: Int32) {
     slots.leave(fd)
-    _ = Glibc.close(fd)
+    _ = shim_close(fd)
   }
 
   // MARK: The turn

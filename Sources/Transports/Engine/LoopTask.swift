@@ -111,7 +111,7 @@ final class LoopTask: LoopRuntime, ParkedTask, LoopBell, LoopMessage, TimerTarge
     self.parking = parking
     waitEnds = limit
     timer.ensure(by: min(limit, deadline), on: loop, self)
-    await withUnsafeContinuation { continuation in self.continuation = continuation }
+    await suspend { self.continuation = $0 }
     operations = Self.operationsPerTurn
     loop.stall.setLabel(label)
     switch wake {
@@ -143,7 +143,7 @@ final class LoopTask: LoopRuntime, ParkedTask, LoopBell, LoopMessage, TimerTarge
     operations = Self.operationsPerTurn
     parking = .turn
     loop.requeue(self)
-    await withUnsafeContinuation { continuation in self.continuation = continuation }
+    await suspend { self.continuation = $0 }
     loop.stall.setLabel(label)
   }
 

@@ -13,6 +13,11 @@ struct RelaySide {
     socket = stream as? Socket
   }
 
+  @inline(__always)
+  func setWaker(_ waker: (any StreamWaker)?) {
+    if let socket { socket.waker = waker } else { stream.waker = waker }
+  }
+
   /// Only plain sockets know beforehand; another stream is asked by trying.
   @inline(__always)
   var mayRead: Bool { socket?.mayRead ?? true }

@@ -96,7 +96,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// finished, its edge has been consumed, and only reading on finds the end.
   func receive(_ buffer: UnsafeMutableRawPointer, _ capacity: Int) -> Outcome {
     while true {
-      let count = recv(descriptor, buffer, capacity, 0)
+      let count = shim_recv(descriptor, buffer, capacity, 0)
       if count > 0 {
         if count < capacity, !readiness.contains(.hangUp) { readiness.remove(.readable) }
         if firstBytes != nil, !screen(UnsafeRawBufferPointer(start: buffer, count: count)) { return .failed(EPROTO) }
@@ -189,7 +189,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   private func sendNow(_ bytes: UnsafeRawPointer, _ count: Int, isMoreAtHand: Bool) -> Outcome {
     let flags = Int32(MSG_NOSIGNAL) | (isMoreAtHand ? Int32(MSG_MORE) : 0)
     while true {
-      let sent = Glibc.send(descriptor, bytes, count, flags)
+      let sent = shim_send(descriptor, bytes, count, flags)
       if sent >= 0 {
         // The kernel takes less than all only when its buffer is full; an edge follows when it has room.
         if sent < count { readiness.remove(.writable) }
@@ -285,7 +285,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// call.
   var isQuiet: Bool {
     var byte: UInt8 = 0
-    return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
+    return shim_recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
   }
 
   // MARK: Splicing

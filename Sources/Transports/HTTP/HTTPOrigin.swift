@@ -46,8 +46,8 @@ public struct HTTPOrigin: HTTPClient {
     let request = wire(method, target, fields)
     let pool = (exchange.runtime as? Connection)?.loop.http.pool
     while let kept = pool?.take(link, destination.addresses) {
-      if let connection = exchange.runtime as? Connection { kept.stream.waker = connection }
-      var talk = OriginTalk(kept.stream, kept.address, method, options, from: description)
+      if let connection = exchange.runtime as? Connection { kept.side.stream.waker = connection }
+      var talk = OriginTalk(kept.side.stream, kept.address, method, options, from: description)
       if let response = try await ask(&talk, request, on: exchange, atMost: limit, pool) { return response }
       // It had been closed before the request came. What may not be repeated is not sent twice.
       if !method.isIdempotent { throw Self.noAnswer(description) }
@@ -95,7 +95,7 @@ public struct HTTPOrigin: HTTPClient {
         return nil
       }
       if let pool, let address = talk.address, talk.keepsAlive {
-        pool.put(talk.stream, to: address, for: link)
+        pool.put(RelaySide(talk.stream), to: address, for: link)
       } else {
         talk.stream.close()
       }

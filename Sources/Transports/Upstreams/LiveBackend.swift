@@ -28,6 +28,13 @@ final class LiveBackend: Sendable {
     var recentCount: UInt64 = 0
     /// Wakes the task that checks it.
     var checkBell: (any LoopBell)?
+
+    mutating func noteTime(_ nanoseconds: UInt64) {
+      answered &+= 1
+      answeredTime &+= nanoseconds
+      recentCount &+= 1
+      recentTime &+= nanoseconds
+    }
   }
 
   struct LastCheck: Sendable {
@@ -93,6 +100,17 @@ final class LiveBackend: Sendable {
       }
       officeNow.store(record.office.rawValue, ordering: .relaxed)
       return result
+    }
+  }
+
+  /// An exchange found it well. Returns whether its standing has changed.
+  func noteAnswer(
+    _ latency: Duration, _ nanoseconds: UInt64, decay: Duration, _ rules: PassiveHealth, at now: Instant
+  ) -> Bool {
+    update { record in
+      record.noteTime(nanoseconds)
+      record.latency.note(latency, at: now, decay: decay)
+      return record.health.succeeded(rules, at: now)
     }
   }
 

@@ -9,7 +9,7 @@ final class Seat: UpstreamWatch {
   let token: UInt64
   let weight: Double
   // The group outlives every exchange that it serves: whoever serves holds it.
-  private unowned let group: UpstreamGroup
+  private unowned(unsafe) let group: UpstreamGroup
 
   init(_ backend: Backend, _ live: LiveBackend, of group: UpstreamGroup) {
     self.backend = backend

@@ -14,6 +14,7 @@ extension UpstreamGroup {
   }
 
   /// Serves an exchange by one backend.
+  @inline(__always)
   func serve(_ exchange: Exchange) async throws -> Summary {
     let key = hashKey(of: exchange)
     var passedOver: [Int] = []
@@ -50,12 +51,14 @@ extension UpstreamGroup {
 
   /// Where the strategy hashes.
   func hashKey(of exchange: Exchange) -> UInt64? {
-    if case .hash(let key, _) = configuration.strategy.innermost { key.hash(of: exchange) } else { nil }
+    guard isHashing, case .hash(let key, _) = configuration.strategy.innermost else { return nil }
+    return key.hash(of: exchange)
   }
 
   func triedBackends(_ exchange: Exchange) -> [Int] { exchange[TriedBackends.self] }
 
   /// Tries one backend; `nil`: it may not be used any more, and nothing was done.
+  @inline(__always)
   private func attempt(_ choice: Choice, _ exchange: Exchange) async throws -> Summary? {
     let seat = choice.seat
     let live = seat.live
@@ -77,16 +80,25 @@ extension UpstreamGroup {
     exchange.upstreamWatch = seat
     // A trial is to find out how one backend does.
     let hedge = trial != nil ? nil : hedgedTry(seat, exchange)
+    if let hedge { exchange.hedge = hedge }
     defer {
+      if hedge != nil { exchange.hedge = nil }
       exchange.upstreamWatch = nil
       if let trial { live.leaveTrial(trial) }
       hedge?.end(exchange)
       exchangeLeft(hedge?.serving ?? seat)
     }
-    setCookie(for: seat, on: exchange)
+    if isSticky { setCookie(for: seat, on: exchange) }
     do {
-      let destination = try await live.target.destination(for: exchange.runtime, by: live.link.way)
-      return try await exchange.forward(to: destination, over: live.link, hedge: hedge)
+      let summary: Summary
+      if let known = live.target.known {
+        summary = try await exchange.passOn(to: known, over: live.link)
+      } else {
+        let destination = try await live.target.destination(for: exchange.runtime, by: live.link.way)
+        summary = try await exchange.passOn(to: destination, over: live.link)
+      }
+      exchange.noteReturn()
+      return summary
     } catch {
       if let failure = UpstreamFailure(error, on: exchange) { failed(hedge?.serving ?? seat, failure, on: exchange) }
       // The next try shall go elsewhere; after the commit there is none.
@@ -104,9 +116,16 @@ extension UpstreamGroup {
   private func choose(for exchange: Exchange, _ key: UInt64?, _ passedOver: [Int]) -> Choice? {
     let roster = roster.withLock { $0 }
     let now = exchange.now
+    let tried = exchange[TriedBackends.self]
+    if roster.seats.count == 1, tried.isEmpty, passedOver.isEmpty {
+      let only = roster.seats[0]
+      // There is nothing to choose.
+      if only.live.office == .enabled, only.live.health == .open, only.hasRoom {
+        return Choice(seat: only, isDesperate: false)
+      }
+    }
     var candidates = Candidates(
-      roster: roster, now: now, slowStart: configuration.slowStart, decay: decay,
-      tried: exchange[TriedBackends.self], passedOver: passedOver)
+      roster: roster, now: now, slowStart: configuration.slowStart, decay: decay, tried: tried, passedOver: passedOver)
     if let seat = keptByCookie(exchange, candidates) { return Choice(seat: seat, isDesperate: false) }
     let bits = exchange.runtime.randomBits()
     func pick() -> Seat? { roster.balancer.pick(from: candidates, key: key, bits: bits).map { roster.seats[$0] } }
@@ -165,8 +184,8 @@ extension UpstreamGroup {
   // MARK: Sticky clients
 
   private func keptByCookie(_ exchange: Exchange, _ candidates: Candidates) -> Seat? {
-    guard case .sticky(let cookie, _) = configuration.strategy.kind, let request = exchange as? HTTPExchange,
-      let token = cookie.token(in: request),
+    guard isSticky, case .sticky(let cookie, _) = configuration.strategy.kind,
+      let request = exchange as? HTTPExchange, let token = cookie.token(in: request),
       let seat = candidates.roster.seats.first(where: { $0.token == token })
     else { return nil }
     var patient = candidates
@@ -190,27 +209,36 @@ extension UpstreamGroup {
     let now = exchange.upstreamAnsweredAt ?? exchange.now
     let latency = now - exchange.upstreamTriedAt
     let nanoseconds = UInt64(max(0, latency.nanosecondsClamped))
-    let rules = configuration.passive
-    let status = (exchange as? HTTPExchange)?.upstreamStatus
-    let isFailure = if let status, let bad = rules.statuses { bad.contains(status) } else { false }
-    var why: String?
-    let hasChanged = seat.live.update { record in
-      record.answered &+= 1
-      record.answeredTime &+= nanoseconds
-      record.recentCount &+= 1
-      record.recentTime &+= nanoseconds
-      if isFailure {
-        record.failures[.status] &+= 1
-        record.latency.noteFailure(latency, at: now, decay: decay)
-        why = record.health.failed(.status, began: exchange.upstreamTriedAt, rules, at: now)
-        return false
-      }
-      record.latency.note(latency, at: now, decay: decay)
-      return record.health.succeeded(rules, at: now)
+    let status = statusOfUpstream(exchange)
+    if let status, let bad = badStatuses, bad.contains(status) {
+      answeredBadly(seat, exchange, status, latency, nanoseconds, at: now)
+    } else if seat.live.noteAnswer(latency, nanoseconds, decay: decay, configuration.passive, at: now) {
+      noteStanding(of: seat, at: now)
     }
-    if hasChanged { noteStanding(of: seat, at: now) }
-    if let why { eject(seat, status.map { "\(why) (\($0))" } ?? why, at: now) }
-    if rules.latencyFactor != nil { judgeOutliers(at: now) }
+    if judgesLatency { judgeOutliers(at: now) }
+  }
+
+  private func statusOfUpstream(_ exchange: Exchange) -> Int? {
+    // A dynamic cast would cost more than all the rest.
+    if type(of: exchange) == HTTPConnection.self {
+      return unsafeDowncast(exchange, to: HTTPConnection.self).upstreamStatus
+    }
+    return (exchange as? HTTPExchange)?.upstreamStatus
+  }
+
+  /// Its status counts as a failure.
+  private func answeredBadly(
+    _ seat: Seat, _ exchange: Exchange, _ status: Int, _ latency: Duration, _ nanoseconds: UInt64, at now: Instant
+  ) {
+    let rules = configuration.passive
+    let began = exchange.upstreamTriedAt
+    let why = seat.live.update { record in
+      record.noteTime(nanoseconds)
+      record.failures[.status] &+= 1
+      record.latency.noteFailure(latency, at: now, decay: decay)
+      return record.health.failed(.status, began: began, rules, at: now)
+    }
+    if let why { eject(seat, "\(why) (\(status))", at: now) }
   }
 
   private func failed(_ seat: Seat, _ kind: UpstreamFailure, on exchange: Exchange) {
@@ -279,7 +307,7 @@ extension UpstreamGroup {
 
 extension LoadBalancing {
   /// Of a sticky strategy the one that it falls back to.
-  fileprivate var innermost: Kind {
+  var innermost: Kind {
     if case .sticky(_, let otherwise) = kind { otherwise.kind } else { kind }
   }
 }

@@ -52,6 +52,11 @@ public final class UpstreamGroup: Sendable {
   /// When outliers are looked for next, in nanoseconds.
   let nextJudgement = Atomic<UInt64>(0)
   let decay: Duration
+  // What the strategy is, asked at every exchange.
+  let isSticky: Bool
+  let isHashing: Bool
+  let badStatuses: ClosedRange<Int>?
+  let judgesLatency: Bool
 
   init(
     _ name: String, _ configuration: Configuration, _ backends: [Backend],
@@ -62,6 +67,10 @@ public final class UpstreamGroup: Sendable {
     hedging = configuration.hedging.map { HedgeDesk($0) }
     self.clock = clock
     if case .peakEWMA(let decay) = configuration.strategy.kind { self.decay = decay } else { decay = .seconds(10) }
+    isSticky = if case .sticky = configuration.strategy.kind { true } else { false }
+    isHashing = if case .hash = configuration.strategy.innermost { true } else { false }
+    badStatuses = configuration.passive.statuses
+    judgesLatency = configuration.passive.latencyFactor != nil
     // Replaced at once: a seat needs its group.
     roster = Mutex(Roster([], configuration.strategy))
     guard Backend.problems(with: backends).isEmpty else { return }

@@ -11,6 +11,8 @@ struct UpstreamTarget: Sendable {
   }
 
   private let place: Place
+  /// An address: nothing is left to do before the dial.
+  var known: ApprovedDestination? { if case .known(let destination) = place { destination } else { nil } }
   let text: String
   /// Whether another place may do where the name of this one does not resolve.
   let isOneOfSeveral: Bool

@@ -17,7 +17,7 @@ public import Pipeline
 ///
 /// An exchange costs a choice (see ``LoadBalancing``), three atomic counts and one short lock; it allocates nothing until a try
 /// fails.
-public struct Upstreams: Destination {
+public struct Upstreams: Destination, SettlingDestination {
   /// How it stands, and what the operator does to it.
   public let group: UpstreamGroup
   public let name: String?

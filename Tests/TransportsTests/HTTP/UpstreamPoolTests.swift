@@ -45,14 +45,14 @@ import Testing
     let (address, other) = (address, other)
     await world.loop.run { loop in
       let pool = loop.http.pool
-      pool.put(a, to: address, for: link)
-      pool.put(b, to: address, for: link)
-      pool.put(c, to: other, for: link)
+      pool.put(RelaySide(a), to: address, for: link)
+      pool.put(RelaySide(b), to: address, for: link)
+      pool.put(RelaySide(c), to: other, for: link)
       #expect(pool.take(UpstreamLink(), [address]) == nil)
-      #expect(pool.take(link, [address])?.socket === b)
-      #expect(pool.take(link, [address])?.socket === a)
+      #expect(pool.take(link, [address])?.side.socket === b)
+      #expect(pool.take(link, [address])?.side.socket === a)
       #expect(pool.take(link, [address]) == nil)
-      #expect(pool.take(link, [address, other])?.socket === c)
+      #expect(pool.take(link, [address, other])?.side.socket === c)
       #expect(pool.count == 0)
     }
     _ = (farA, farB, farC)
@@ -71,10 +71,10 @@ import Testing
     }
     let (address, all) = (address, sockets)
     await world.loop.run { loop in
-      for socket in all { loop.http.pool.put(socket, to: address, for: link) }
+      for socket in all { loop.http.pool.put(RelaySide(socket), to: address, for: link) }
       #expect(loop.http.pool.count == 2)
       #expect(all[0].descriptor < 0)
-      #expect(loop.http.pool.take(link, [address])?.socket === all[2])
+      #expect(loop.http.pool.take(link, [address])?.side.socket === all[2])
     }
     let first = peers[0]
     let closed = try await onThread { try first.receive().isEmpty }
@@ -87,7 +87,7 @@ import Testing
     let (socket, far) = try await world.socket()
     let address = address
     await world.loop.run { loop in
-      loop.http.pool.put(socket, to: address, for: UpstreamLink(maxIdle: 0))
+      loop.http.pool.put(RelaySide(socket), to: address, for: UpstreamLink(maxIdle: 0))
       #expect(loop.http.pool.count == 0)
       #expect(socket.descriptor < 0)
     }
@@ -100,7 +100,7 @@ import Testing
     let link = UpstreamLink()
     let (socket, far) = try await world.socket()
     let address = address
-    await world.loop.run { $0.http.pool.put(socket, to: address, for: link) }
+    await world.loop.run { $0.http.pool.put(RelaySide(socket), to: address, for: link) }
     far.close()
     // The close is known to the kernel; each of these is at least one turn of the loop, with a look at it.
     for _ in 0..<20 { await world.loop.run { _ in } }
@@ -116,7 +116,7 @@ import Testing
     let link = UpstreamLink(idleTimeout: .milliseconds(20))
     let (socket, far) = try await world.socket()
     let address = address
-    await world.loop.run { $0.http.pool.put(socket, to: address, for: link) }
+    await world.loop.run { $0.http.pool.put(RelaySide(socket), to: address, for: link) }
     let closed = try await onThread { try far.receive().isEmpty }
     #expect(closed)
     #expect(await world.loop.run { $0.http.pool.count } == 0)

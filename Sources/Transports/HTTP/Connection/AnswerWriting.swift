@@ -21,7 +21,7 @@ extension HTTPConnection {
       if hasContent, limitsFirstByte {
         joined = try await admitted(min(body.count, Self.joinedBody), .down)
         // Other connections have had their turn.
-        share.head.removeAll(keepingCapacity: true)
+        share.head.clear()
       }
       let isDeclared = head.status != 204 && head.status != 304
       appendHead(head, length: isDeclared ? UInt64(body.count) : nil)
@@ -51,7 +51,7 @@ extension HTTPConnection {
   private func beginAnswer(_ head: HTTPResponseHead) throws {
     guard answer == .none else { throw Rejection(.internalError, detail: "HTTP: an answer was begun already") }
     decidePersistence(head)
-    share.head.removeAll(keepingCapacity: true)
+    share.head.clear()
     // What has an answer is not asked again.
     replay.release(on: connection.loop)
     answer = .begun
@@ -105,7 +105,7 @@ extension HTTPConnection {
   }
 
   private func transmitHead() throws {
-    try share.head.withUnsafeBytes { try transmit($0) }
+    try share.head.withBytes { try transmit($0) }
   }
 
   /// Sends the head that stands in `share.head`, and a body.
@@ -115,10 +115,10 @@ extension HTTPConnection {
     if body.count <= joined {
       allowance.moved(down: body.count)
       share.head.append(contentsOf: body)
-      try share.head.withUnsafeBytes { try transmitLast($0) }
+      try share.head.withBytes { try transmitLast($0) }
       return try await flush()
     }
-    try share.head.withUnsafeBytes { try transmit($0, isMoreAtHand: true) }
+    try share.head.withBytes { try transmit($0, isMoreAtHand: true) }
     var sent = 0
     while sent < body.count {
       try await flush()

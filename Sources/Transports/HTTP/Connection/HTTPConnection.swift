@@ -168,6 +168,7 @@ final class HTTPConnection: HTTPExchange {
   ///
   /// - Returns: who goes on; `nil`: it is closed.
   func serve(_ service: any Serving<HTTPExchange>) async -> HTTPHandler? {
+    let run = service.run
     while true {
       switch await receiveRequest(for: service) {
       case .received: break
@@ -180,7 +181,7 @@ final class HTTPConnection: HTTPExchange {
         return nil
       }
       connection.exchange = self
-      await serveRequest(service)
+      await serveRequest(service, run)
       connection.exchange = nil
       guard keepsAlive else { break }
       if !requestBody.hasEnded, await !drainRequestBody() { break }
@@ -199,10 +200,13 @@ final class HTTPConnection: HTTPExchange {
 
   /// Runs the chain for a request, and sees to it that it is answered exactly once.
   @inline(__always)
-  private func serveRequest(_ service: any Serving<HTTPExchange>) async {
+  private func serveRequest(
+    _ service: any Serving<HTTPExchange>, _ run: @Sendable (HTTPExchange) async throws -> Summary
+  ) async {
     connection.finishedClientIsGone = !options.toleratesHalfClose
+    service.begin(self)
     do {
-      _ = try await service.serve(self)
+      _ = try await run(self)
       switch answer {
       case .complete, .tunnel: break
       case .begun: cutAnswer()
@@ -210,6 +214,7 @@ final class HTTPConnection: HTTPExchange {
         await refuseRequest(Rejection(.internalError, detail: "HTTP: the destination ended without an answer"))
       }
     } catch {
+      service.blame(error, on: self)
       await fail(error)
     }
     connection.finishedClientIsGone = false

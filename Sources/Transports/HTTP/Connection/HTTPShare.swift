@@ -2,12 +2,13 @@ internal import Pipeline
 
 /// What the HTTP connections of one loop share: used on the loop's thread alone, and only between two suspensions.
 final class HTTPShare {
-  unowned let loop: Loop
+  // The loop owns it.
+  unowned(unsafe) let loop: Loop
   var ids = ExchangeIDs()
   /// Connections to upstreams that wait for the next request.
   let pool: UpstreamPool
   /// The head under construction; its capacity is kept.
-  var head: [UInt8] = []
+  var head = ByteBuilder(capacity: 16 * 1024)
   /// Field lines of our own that go into it.
   var lines: [UInt8] = []
   private var date: [UInt8] = []
@@ -21,7 +22,6 @@ final class HTTPShare {
   init(_ loop: Loop) {
     self.loop = loop
     pool = UpstreamPool(loop)
-    head.reserveCapacity(16 * 1024)
   }
 
   /// Appends `date: …` (RFC 9110, 6.6.1), right to the second, to `lines`.

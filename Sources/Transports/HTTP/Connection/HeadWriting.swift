@@ -55,6 +55,9 @@ extension HTTPConnection {
   }
 
   private func claimedFields() -> RelayedField.Set {
+    if let names = withRequest({ KnownNames(of: $0.fields) }) {
+      return RelayedField.Set(names, of: Forwarder.claimed)
+    }
     var seen = RelayedField.Set()
     request.fields.withWireBytes { bytes in
       var line = FieldCursor()
@@ -101,6 +104,26 @@ extension HTTPConnection {
     var hasDate = false
     var unwanted = RelayedField.Set()
     let isRelayed = head.origin == .upstream
+    if let names = KnownNames(of: head.fields) {
+      hasDate = names.contains(.date)
+      if isRelayed { unwanted = RelayedField.Set(names, of: forwarder.claimedOfResponse) }
+    } else {
+      (hasDate, unwanted) = look(at: head, isRelayed: isRelayed)
+    }
+    share.lines.removeAll(keepingCapacity: true)
+    if !hasDate { share.appendDateLine() }
+    if isRelayed {
+      forwarder.appendToResponse(&share.lines, version: head.receivedVersion ?? .http11, backend: backendURL)
+    } else if let version = head.receivedVersion {
+      forwarder.appendToResponse(&share.lines, version: version, backend: nil)
+    }
+    HeadSerializer.append(head, outgoing, without: unwanted, lines: share.lines, to: &share.head)
+  }
+
+  /// Line by line: an element has changed them.
+  private func look(at head: HTTPResponseHead, isRelayed: Bool) -> (hasDate: Bool, unwanted: RelayedField.Set) {
+    var hasDate = false
+    var unwanted = RelayedField.Set()
     head.fields.withWireBytes { bytes in
       var line = FieldCursor()
       while line.next(in: bytes) {
@@ -111,14 +134,7 @@ extension HTTPConnection {
         }
       }
     }
-    share.lines.removeAll(keepingCapacity: true)
-    if !hasDate { share.appendDateLine() }
-    if isRelayed {
-      forwarder.appendToResponse(&share.lines, version: head.receivedVersion ?? .http11, backend: backendURL)
-    } else if let version = head.receivedVersion {
-      forwarder.appendToResponse(&share.lines, version: version, backend: nil)
-    }
-    HeadSerializer.append(head, outgoing, without: unwanted, lines: share.lines, to: &share.head)
+    return (hasDate, unwanted)
   }
 
   private var backendURL: String {

@@ -59,7 +59,7 @@ extension HTTPConnection {
   }
 
   private func beginTunnel() async throws {
-    try share.head.withUnsafeBytes { try transmit($0) }
+    try share.head.withBytes { try transmit($0) }
     try await flush()
     answer = .tunnel
     keepsAlive = false

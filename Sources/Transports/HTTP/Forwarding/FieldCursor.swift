@@ -36,18 +36,3 @@ struct FieldCursor {
   /// White space, and the CR of the line end.
   private static func isBlank(_ byte: UInt8) -> Bool { byte == 32 || byte == 9 || byte == 13 }
 }
-
-extension Array<UInt8> {
-  mutating func append(_ bytes: borrowing Span<UInt8>) {
-    bytes.withUnsafeBufferPointer { append(contentsOf: $0) }
-  }
-
-  mutating func append(_ literal: StaticString) {
-    literal.withUTF8Buffer { append(contentsOf: $0) }
-  }
-
-  mutating func append(decimal value: UInt64) {
-    if value >= 10 { append(decimal: value / 10) }
-    append(UInt8(ascii: "0") + UInt8(value % 10))
-  }
-}

@@ -53,6 +53,15 @@ final class Forwarder {
   ///
   /// - Throws: `Rejection(.loopDetected)` when the request has been here before.
   func receive(_ head: inout HTTPRequestHead) throws -> ClientAddress {
+    if let names = KnownNames(of: head.fields), names.isDisjoint(with: [.via, .ofClient]) {
+      host.removeAll(keepingCapacity: true)
+      head.fields.withValue(of: "host") { if let value = $0 { host.append(copying: value) } }
+      return peer
+    }
+    return try receiveSlowly(&head)
+  }
+
+  private func receiveSlowly(_ head: inout HTTPRequestHead) throws -> ClientAddress {
     let rules = rules
     let isBelieved = isBelieved
     var claims = false
@@ -111,16 +120,15 @@ final class Forwarder {
 
   /// Whether the line is for ``appendToRequest(_:_:seen:toStranger:toProxy:hasPrincipal:)`` to write; notes that it is there.
   func claim(_ name: borrowing Span<UInt8>, _ seen: inout RelayedField.Set) -> Bool {
-    guard let field = RelayedField(name) else { return false }
-    switch field {
-    case .via, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedBy, .maxForwards,
-      .proxyAuthorization:
-      seen.insert(field)
-      return true
-    case .xBackendURL, .proxyAuthenticate, .proxyAuthenticationInfo, .authorization:
-      return false
-    }
+    guard let field = RelayedField(name), Self.claimed.contains(field) else { return false }
+    seen.insert(field)
+    return true
   }
+
+  /// What ``claim(_:_:)`` claims.
+  static let claimed = RelayedField.Set(
+    .via, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedBy, .maxForwards,
+    .proxyAuthorization)
 
   /// Appends the lines that tell of the way: `via` always; of a reverse proxy's client what the options say. A forward proxy's
   /// origins are told nothing more of its clients.
@@ -219,15 +227,15 @@ final class Forwarder {
   /// - Parameter fromProxy: whether the origin is a proxy, which may ask for credentials of its own.
   func claimsOfResponse(_ name: borrowing Span<UInt8>, fromProxy: Bool) -> Bool {
     guard let field = RelayedField(name) else { return false }
-    switch field {
-    case .xBackendURL: return rules.fields.contains(.backendURL)
-    // An origin that asks for proxy credentials is after those that the client has for us.
-    case .proxyAuthenticate, .proxyAuthenticationInfo: return !fromProxy
-    case .via, .maxForwards, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedBy,
-      .proxyAuthorization, .authorization:
-      return false
-    }
+    return fromProxy ? field == .xBackendURL && claimedOfResponse.contains(field) : claimedOfResponse.contains(field)
   }
+
+  /// What ``claimsOfResponse(_:fromProxy:)`` claims of an origin's head. An origin that asks for proxy credentials is after those
+  /// that the client has for us.
+  var claimedOfResponse: RelayedField.Set { rules.fields.contains(.backendURL) ? Self.withURL : Self.withoutURL }
+
+  private static let withoutURL = RelayedField.Set(.proxyAuthenticate, .proxyAuthenticationInfo)
+  private static let withURL = RelayedField.Set(.proxyAuthenticate, .proxyAuthenticationInfo, .xBackendURL)
 
   /// Appends the lines of a response that an upstream has sent, at once or before it was stored: `via` (another line of a list continues it; RFC 9110, 5.3), and who
   /// answered, where the options say so.

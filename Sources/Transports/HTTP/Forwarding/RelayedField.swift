@@ -1,3 +1,5 @@
+internal import Pipeline
+
 /// The fields that say something about the way of a message, which is why a proxy does not simply copy them.
 enum RelayedField: UInt8, CaseIterable, Sendable {
   /// RFC 9110, 7.6.3.
@@ -44,6 +46,47 @@ enum RelayedField: UInt8, CaseIterable, Sendable {
     func containsName(_ name: borrowing Span<UInt8>) -> Bool { RelayedField(name).map(contains) ?? false }
     mutating func insert(_ field: RelayedField) { bits |= 1 << UInt16(field.rawValue) }
     var isEmpty: Bool { bits == 0 }
+
+    /// Those of them that are among the names.
+    init(_ names: KnownNames, of members: Set) { bits = UInt16(truncatingIfNeeded: names.rawValue) & members.bits }
+  }
+}
+
+/// Which of the names that matter on the way stand in a head, as its parser saw it: so that the lines need not be gone through
+/// again for each question. ``RelayedField``s stand at their own bits.
+struct KnownNames: OptionSet {
+  var rawValue: UInt32
+
+  static let date = KnownNames(rawValue: 1 << 31)
+  /// One for which ``tellsOfClient(_:)`` says true.
+  static let ofClient = KnownNames(rawValue: 1 << 30)
+  static let via = KnownNames(rawValue: 1 << UInt32(RelayedField.via.rawValue))
+
+  init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  /// `nil`: lines have been changed since.
+  init?(of fields: HeaderFields) {
+    guard let names = fields.knownNames else { return nil }
+    rawValue = names
+  }
+
+  /// Length and first letter decide nearly always.
+  @inline(__always)
+  init(_ octets: Octets, _ name: Range<Int>) {
+    rawValue = 0
+    switch (name.count, octets[name.lowerBound] | 0x20) {
+    case (3, UInt8(ascii: "v")), (4, UInt8(ascii: "d")), (9, UInt8(ascii: "f")), (12, UInt8(ascii: "m")),
+      (13, UInt8(ascii: "a")), (13..., UInt8(ascii: "x")), (18..., UInt8(ascii: "p")):
+      look(octets.part(name).span)
+    default: break
+    }
+  }
+
+  @inline(never)
+  private mutating func look(_ name: Span<UInt8>) {
+    if let field = RelayedField(name) { rawValue |= 1 << UInt32(field.rawValue) }
+    if tellsOfClient(name) { insert(.ofClient) }
+    if name.count == 4, name.isName("date") { insert(.date) }
   }
 }
 

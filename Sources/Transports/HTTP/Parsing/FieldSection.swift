@@ -19,6 +19,7 @@ struct FieldSection {
   private(set) var acceptsTrailers = false
   /// Where the value of `host` stands.
   private(set) var host: Range<Int>?
+  private var names = KnownNames()
   /// Lines that are kept as they are and not yet copied.
   private var run = 0..<0
 
@@ -34,6 +35,7 @@ struct FieldSection {
     let (name, value) = try Self.split(octets, start, end, from: source)
     let colon = name.upperBound
     guard try isKept(octets, name, value) else { return }
+    names.formUnion(KnownNames(octets, name))
     if value.lowerBound == colon &+ 2, value.upperBound == end, octets[colon &+ 1] == 32 {
       if run.upperBound == start {
         run = run.lowerBound..<(end &+ 2)
@@ -51,9 +53,7 @@ struct FieldSection {
   @inline(__always) static func split(
     _ octets: Octets, _ start: Int, _ end: Int, from source: MessageSource
   ) throws -> (name: Range<Int>, value: Range<Int>) {
-    let token = OctetSet.token
-    var colon = start
-    while colon < end, token.contains(octets[colon]) { colon &+= 1 }
+    let colon = octets.endOfToken(start, end)
     guard colon > start, colon < end, octets[colon] == UInt8(ascii: ":") else {
       throw invalidName(octets, start, colon, end, from: source)
     }
@@ -70,7 +70,7 @@ struct FieldSection {
   mutating func finish(_ octets: Octets, into fields: inout HeaderFields) {
     flush(octets, into: &fields)
     let connection = connection
-    guard connection.listsNames else { return }
+    guard connection.listsNames else { return fields.note(names: names.rawValue) }
     fields.removeAll { name in connection.lists(name, in: octets) }
   }
 

@@ -46,19 +46,19 @@ enum HeadSerializer {
   ///     HTTP/1.1 needs one.
   ///   - without: fields that are left out: `lines` has them.
   ///   - lines: further field lines, checked, each with its line end.
-  static func append(
+  static func append<Wire: WireSink & ~Copyable>(
     _ head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8] = [],
-    without: RelayedField.Set = RelayedField.Set(), lines: [UInt8] = [], to wire: inout [UInt8]
+    without: RelayedField.Set = RelayedField.Set(), lines: [UInt8] = [], to wire: inout Wire
   ) {
     wire.reserveRoom(for: head.targetBytes.count + head.fields.wireCount + lines.count + host.count + 192)
-    head.method.append(to: &wire)
+    head.method.withName { wire.append(copying: $0) }
     wire.append(32)
     appendTarget(of: head, outgoing, host: host, to: &wire)
     wire.append(" HTTP/1.1\r\n")
     if !host.isEmpty, !head.fields.contains("host") {
       wire.append("host: ")
       if let authority = head.authorityRange {
-        wire.append(contentsOf: head.targetBytes[authority])
+        wire.append(copying: head.targetBytes.span.extracting(authority))
       } else {
         wire.append(contentsOf: host)
       }
@@ -80,9 +80,9 @@ enum HeadSerializer {
   }
 
   /// Appends status line, fields, `lines`, framing and the empty line.
-  static func append(
+  static func append<Wire: WireSink & ~Copyable>(
     _ head: HTTPResponseHead, _ outgoing: OutgoingResponse, without: RelayedField.Set = RelayedField.Set(),
-    lines: [UInt8] = [], to wire: inout [UInt8]
+    lines: [UInt8] = [], to wire: inout Wire
   ) {
     wire.reserveRoom(for: head.fields.wireCount + lines.count + 192)
     appendStatusLine(head.status, to: &wire)
@@ -104,10 +104,12 @@ enum HeadSerializer {
     wire.append("\r\n")
   }
 
-  private static func append(
-    _ fields: HeaderFields, keepsUpgrade: Bool, _ unwanted: RelayedField.Set, to wire: inout [UInt8]
+  private static func append<Wire: WireSink & ~Copyable>(
+    _ fields: HeaderFields, keepsUpgrade: Bool, _ unwanted: RelayedField.Set, to wire: inout Wire
   ) {
-    guard fields.mayHoldConnectionFields || !unwanted.isEmpty else { return fields.appendLines(to: &wire) }
+    guard fields.mayHoldConnectionFields || !unwanted.isEmpty else {
+      return fields.withWireBytes { wire.append(copying: $0) }
+    }
     fields.forEachLine { line, nameLength in
       let isWritten = line.withUnsafeBufferPointer { buffer in
         guard let octets = buffer.baseAddress else { return false }
@@ -120,7 +122,7 @@ enum HeadSerializer {
     }
   }
 
-  private static func append(_ body: OutgoingBody, to wire: inout [UInt8]) {
+  private static func append<Wire: WireSink & ~Copyable>(_ body: OutgoingBody, to wire: inout Wire) {
     switch body {
     case .none, .untilClose: break
     case .chunked: wire.append("transfer-encoding: chunked\r\n")
@@ -149,8 +151,8 @@ enum HeadSerializer {
 
   // MARK: - Start lines
 
-  private static func appendTarget(
-    of head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8], to wire: inout [UInt8]
+  private static func appendTarget<Wire: WireSink & ~Copyable>(
+    of head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8], to wire: inout Wire
   ) {
     let target = head.targetBytes.span
     guard head.method != .connect, let authority = head.authorityRange else {
@@ -173,7 +175,7 @@ enum HeadSerializer {
     }
   }
 
-  static func appendStatusLine(_ status: Int, to wire: inout [UInt8]) {
+  static func appendStatusLine<Wire: WireSink & ~Copyable>(_ status: Int, to wire: inout Wire) {
     if status == 200 { return wire.append("HTTP/1.1 200 OK\r\n") }
     wire.append("HTTP/1.1 ")
     wire.append(decimal: UInt64(min(max(status, 100), 999)))

@@ -87,6 +87,18 @@ struct ResponseHeadParser {
   }
 
   private mutating func takeStatusLine(_ octets: Octets, _ end: Int) throws -> Int {
+    // `HTTP/1.x nnn`, and the end or a space: nearly every one.
+    if end >= 12, end == 12 || octets[12] == 32, octets[5] == UInt8(ascii: "1"), octets[6] == UInt8(ascii: "."),
+      octets[8] == 32, octets[7] &- 48 <= 9, octets[9] &- 49 <= 8, octets[10] &- 48 <= 9, octets[11] &- 48 <= 9,
+      octets.firstControl(12, end) == end
+    {
+      version = octets[7] == UInt8(ascii: "0") ? .http10 : .http11
+      return Int(octets[9] &- 48) &* 100 &+ Int(octets[10] &- 48) &* 10 &+ Int(octets[11] &- 48)
+    }
+    return try takeUnusualStatusLine(octets, end)
+  }
+
+  private mutating func takeUnusualStatusLine(_ octets: Octets, _ end: Int) throws -> Int {
     let source = MessageSource.origin
     let name = 0..<((0..<end).first { octets[$0] == 32 } ?? end)
     guard name.count == 8, octets[5] == UInt8(ascii: "1"), octets[6] == UInt8(ascii: "."), octets[7] &- 48 <= 9 else {

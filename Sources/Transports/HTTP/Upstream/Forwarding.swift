@@ -31,7 +31,7 @@ extension HTTPConnection {
     while true {
       if !mayReuse || !takeKept(destination, link) {
         let stream = try await dial(destination, over: link)
-        call.begin(stream, over: link, to: upstreamAddress, isReused: false, now: connection.now)
+        call.begin(RelaySide(stream), over: link, to: upstreamAddress, isReused: false, now: connection.now)
       }
       do {
         if try await exchangeMessages(destination, link) {
@@ -62,13 +62,13 @@ extension HTTPConnection {
     guard link.proxyProtocol == nil else { return false }
     while let idle = share.pool.take(link, destination.addresses) {
       // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
-      if !mayBeSentAgain || !requestBody.hasEnded, let socket = idle.socket, !socket.isQuiet {
+      if !mayBeSentAgain || !requestBody.hasEnded, let socket = idle.side.socket, !socket.isQuiet {
         socket.close()
         continue
       }
-      idle.stream.waker = connection
+      idle.side.setWaker(connection)
       upstreamAddress = idle.address
-      call.begin(idle.stream, over: link, to: idle.address, isReused: true, now: connection.now)
+      call.begin(idle.side, over: link, to: idle.address, isReused: true, now: connection.now)
       return true
     }
     return false
@@ -80,7 +80,7 @@ extension HTTPConnection {
     let mayKeep = call.isReusable && link.proxyProtocol == nil
     guard let side = call.takeSide(on: connection.loop) else { return }
     if mayKeep, let address {
-      share.pool.put(side.stream, to: address, for: link)
+      share.pool.put(side, to: address, for: link)
     } else {
       side.stream.close()
     }
@@ -222,5 +222,18 @@ extension HTTPConnection {
     Rejection(
       .deadlineExceeded, source: .upstream, retry: isRepeatable ? nil : .pointless,
       detail: "the upstream did not answer within \(options.responseTimeout)")
+  }
+}
+
+extension Exchange {
+  /// As ``forward(to:over:)``. Nearly all exchanges here are HTTP requests, and where it is known whose method is called, nobody has
+  /// to ask after the call where it returned.
+  @inline(__always)
+  func passOn(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
+    if type(of: self) == HTTPConnection.self {
+      // Sound: it is one.
+      return try await unsafeDowncast(self, to: HTTPConnection.self).forward(to: destination, over: link)
+    }
+    return try await forward(to: destination, over: link)
   }
 }

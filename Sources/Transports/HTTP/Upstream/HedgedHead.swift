@@ -124,7 +124,7 @@ extension HTTPConnection {
       race.dial = nil
       look(at: .second, &race)
       call.begin(
-        socket, over: race.target.link, to: race.target.destination.addresses.first, isReused: false,
+        RelaySide(socket), over: race.target.link, to: race.target.destination.addresses.first, isReused: false,
         now: connection.now)
       try sendToSecond(race)
     }

@@ -7,22 +7,22 @@ extension HTTPConnection {
 
   /// Sends the head, and what is there of the body with it.
   func sendRequest(_ destination: ApprovedDestination, _ link: UpstreamLink, _ upstream: RelaySide) throws {
-    share.head.removeAll(keepingCapacity: true)
+    share.head.clear()
     appendRequestHead(destination, link)
     call.isUploading = !requestBody.hasEnded
     if replay.hasUnread { return resend(to: upstream) }
-    if !call.isUploading { return try finishUpload(share.head, upstream) }
-    if inbox.isEmpty || allowance.up <= 0 { return share.head.withUnsafeBytes { send($0, to: upstream) } }
+    if !call.isUploading { return finishUpload(upstream) }
+    if inbox.isEmpty || allowance.up <= 0 { return share.head.withBytes { send($0, to: upstream) } }
     // The head is short of the scratch buffer's room for one, or goes by itself.
     let head = share.head.count
     let before = traffic.up
     guard head <= Self.bodyOffset - BodyEncoder.headroom,
       case .payload(let payload) = try readRequestBody(atMost: min(Self.uploadRead, allowance.up))
-    else { return share.head.withUnsafeBytes { send($0, to: upstream) } }
+    else { return share.head.withBytes { send($0, to: upstream) } }
     allowance.moved(up: Int(traffic.up - before))
     let framed = frameUpload(payload)
     let base = connection.loop.scratch
-    share.head.withUnsafeBytes {
+    share.head.withBytes {
       // Sound: a head is not empty.
       (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)
     }
@@ -35,23 +35,22 @@ extension HTTPConnection {
     let kept = replay.unread
     let isChunked = if case .unknown = request.body { true } else { false }
     if isChunked { ChunkSerializer.appendHead(kept.count, to: &share.head) }
-    share.head.withUnsafeBytes { send($0, to: upstream) }
+    share.head.withBytes { send($0, to: upstream) }
     send(kept, to: upstream)
     replay.advance(kept.count)
     if isChunked {
-      share.head.removeAll(keepingCapacity: true)
+      share.head.clear()
       ChunkSerializer.appendEnd(to: &share.head)
       if !call.isUploading { appendLastChunk(requestBody.trailers) }
-      share.head.withUnsafeBytes { send($0, to: upstream) }
+      share.head.withBytes { send($0, to: upstream) }
     }
     if !call.isUploading { call.headEnds = connection.now + options.responseTimeout }
   }
 
-  private func finishUpload(_ bytes: [UInt8], _ upstream: RelaySide) throws {
-    bytes.withUnsafeBytes {
-      if call.outbox.isEmpty, let socket = upstream.socket, socket.sendAtEndOfTurn($0) { return }
-      send($0, to: upstream)
-    }
+  /// The head is all that there is.
+  private func finishUpload(_ upstream: RelaySide) {
+    let head = share.head.bytes
+    if !call.outbox.isEmpty || !(upstream.socket?.sendAtEndOfTurn(head) ?? false) { send(head, to: upstream) }
     call.headEnds = connection.now + options.responseTimeout
   }
 
@@ -97,9 +96,9 @@ extension HTTPConnection {
     call.isUploading = false
     call.headEnds = connection.now + options.responseTimeout
     guard case .unknown = request.body, let upstream = call.side else { return }
-    share.head.removeAll(keepingCapacity: true)
+    share.head.clear()
     appendLastChunk(requestBody.trailers)
-    share.head.withUnsafeBytes { send($0, to: upstream) }
+    share.head.withBytes { send($0, to: upstream) }
   }
 
   /// The upstream takes no more. It may have answered before it closed: that is what counts.

@@ -89,9 +89,9 @@ extension HTTPConnection {
       guard framing.expectsContinue, !hasSentContinue else { return }
       hasSentContinue = true
     }
-    share.head.removeAll(keepingCapacity: true)
+    share.head.clear()
     appendInterimHead(call.head)
-    try share.head.withUnsafeBytes { try transmit($0) }
+    try share.head.withBytes { try transmit($0) }
   }
 
   // MARK: The body
@@ -102,7 +102,7 @@ extension HTTPConnection {
   func sendRelayed(hasContent: Bool) throws {
     if !hasContent {
       // An element made it an answer without a body.
-      try share.head.withUnsafeBytes { try transmit($0) }
+      try share.head.withBytes { try transmit($0) }
       return endRelayed()
     }
     try relay(call.part, behindHead: true)
@@ -173,21 +173,21 @@ extension HTTPConnection {
     if behindHead {
       let head = share.head.count
       if head <= framed.lowerBound {
-        share.head.withUnsafeBytes {
+        share.head.withBytes {
           // Sound: it is not empty.
           (base + framed.lowerBound - head).copyMemory(from: $0.baseAddress!, byteCount: head)
         }
         framed = (framed.lowerBound - head)..<framed.upperBound
       } else {
-        try share.head.withUnsafeBytes { try transmit($0, isMoreAtHand: !framed.isEmpty) }
+        try share.head.withBytes { try transmit($0, isMoreAtHand: !framed.isEmpty) }
       }
     }
     if isLast, answerBody == .chunked {
-      share.head.removeAll(keepingCapacity: true)
+      share.head.clear()
       appendLastChunk(call.framing.body == .chunked && framing.acceptsTrailers ? call.body.trailers : nil)
       let tail = share.head.count
       if tail <= Self.bodyTail {
-        share.head.withUnsafeBytes {
+        share.head.withBytes {
           // Sound: it is not empty.
           (base + framed.upperBound).copyMemory(from: $0.baseAddress!, byteCount: tail)
         }
@@ -195,7 +195,7 @@ extension HTTPConnection {
         try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count))
       } else {
         try transmit(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count), isMoreAtHand: true)
-        try share.head.withUnsafeBytes { try transmit($0) }
+        try share.head.withBytes { try transmit($0) }
       }
     } else if isLast, behindHead, !isDetached {
       try transmitLast(UnsafeRawBufferPointer(start: base + framed.lowerBound, count: framed.count))

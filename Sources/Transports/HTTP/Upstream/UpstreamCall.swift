@@ -51,10 +51,10 @@ final class UpstreamCall {
   }
 
   func begin(
-    _ stream: any ByteStream, over link: UpstreamLink, to address: SocketAddress?, isReused: Bool, now: Instant
+    _ side: RelaySide, over link: UpstreamLink, to address: SocketAddress?, isReused: Bool, now: Instant
   ) {
     self.link = link
-    side = RelaySide(stream)
+    self.side = side
     self.address = address
     self.isReused = isReused
     stage = .head
@@ -121,8 +121,9 @@ final class UpstreamCall {
     outbox.release(on: loop)
     inbox.release(on: loop)
     stage = .done
-    defer { side = nil }
-    return side
+    var taken: RelaySide?
+    swap(&taken, &side)
+    return taken
   }
 
   /// Ends the connection so that the upstream takes nothing that it got for whole.

@@ -10,7 +10,7 @@ final class UpstreamPool: TimerTarget {
   private static let sweepInterval = Duration.seconds(1)
 
   // Not owned: the loop owns the pool, and closes it before it ends.
-  private unowned let loop: Loop
+  private unowned(unsafe) let loop: Loop
   private var shelves: [ObjectIdentifier: Shelf] = [:]
   /// The shelf that was used last: nearly always the next one, too.
   private var recent: Shelf?
@@ -19,8 +19,7 @@ final class UpstreamPool: TimerTarget {
   /// The idle connections of one link.
   final class Shelf: StreamWaker {
     struct Idle {
-      let stream: any ByteStream
-      let socket: Socket?
+      let side: RelaySide
       let address: SocketAddress
       let since: Instant
     }
@@ -29,7 +28,7 @@ final class UpstreamPool: TimerTarget {
     let link: UpstreamLink
     fileprivate(set) var idle: [Idle] = []
     // Not owned, as by the pool.
-    private unowned let loop: Loop
+    private unowned(unsafe) let loop: Loop
 
     fileprivate init(_ link: UpstreamLink, _ loop: Loop) {
       self.link = link
@@ -39,7 +38,7 @@ final class UpstreamPool: TimerTarget {
     /// Something happened to a connection that waits: its upstream has closed it, or says what nobody asked for.
     func wake(_ stream: any ByteStream) {
       guard let socket = stream as? Socket, socket.mayRead || socket.descriptor < 0,
-        let index = idle.firstIndex(where: { $0.stream === stream })
+        let index = idle.firstIndex(where: { $0.side.stream === stream })
       else { return }
       idle.remove(at: index)
       loop.idleUpstreams.add(-1, at: 0)
@@ -56,17 +55,20 @@ final class UpstreamPool: TimerTarget {
   /// The youngest connection to one of `addresses` that is alive. No address stands for a name that a far proxy resolves:
   /// where the link leads to one place only, every connection of it leads there.
   func take(_ link: UpstreamLink, _ addresses: [SocketAddress]) -> Shelf.Idle? {
+    // Once: each look at what is not owned counts references.
+    let loop = loop
     if addresses.isEmpty, link.isChosenByClient { return nil }
     guard let shelf = standingShelf(for: link) else { return nil }
     var index = shelf.idle.count
     while index > 0 {
       index -= 1
       guard addresses.isEmpty || addresses.contains(shelf.idle[index].address) else { continue }
-      let found = shelf.idle.remove(at: index)
+      // Nearly always the youngest.
+      let found = index == shelf.idle.count - 1 ? shelf.idle.removeLast() : shelf.idle.remove(at: index)
       loop.idleUpstreams.add(-1, at: 0)
-      found.stream.waker = nil
+      found.side.setWaker(nil)
       // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
-      if let socket = found.socket, socket.mayRead || socket.readiness.contains(.hangUp) {
+      if let socket = found.side.socket, socket.mayRead || socket.readiness.contains(.hangUp) {
         socket.close()
         continue
       }
@@ -76,15 +78,15 @@ final class UpstreamPool: TimerTarget {
   }
 
   /// Keeps a connection that has answered its last request to the last byte.
-  func put(_ stream: any ByteStream, to address: SocketAddress, for link: UpstreamLink) {
-    let socket = stream as? Socket
-    let isDead = socket.map { $0.mayRead || $0.readiness.contains(.hangUp) } ?? false
-    guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return stream.close() }
+  func put(_ side: RelaySide, to address: SocketAddress, for link: UpstreamLink) {
+    let loop = loop
+    let isDead = if let socket = side.socket { socket.mayRead || socket.readiness.contains(.hangUp) } else { false }
+    guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return side.stream.close() }
     let shelf = shelf(for: link)
     if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
     loop.idleUpstreams.add(1, at: 0)
-    shelf.idle.append(Shelf.Idle(stream: stream, socket: socket, address: address, since: loop.now))
-    stream.waker = shelf
+    shelf.idle.append(Shelf.Idle(side: side, address: address, since: loop.now))
+    side.setWaker(shelf)
     timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self)
   }
 
@@ -105,8 +107,8 @@ final class UpstreamPool: TimerTarget {
 
   private func drop(_ idle: Shelf.Idle) {
     loop.idleUpstreams.add(-1, at: 0)
-    idle.stream.waker = nil
-    idle.stream.close()
+    idle.side.setWaker(nil)
+    idle.side.stream.close()
   }
 
   // MARK: The sweep

@@ -15,7 +15,7 @@ public struct PeakEWMA: Sendable {
     let value = Double(max(0, latency.nanosecondsClamped))
     if value > average {
       average = value
-    } else {
+    } else if now > stamp {
       let kept = Self.kept(after: now - stamp, decay)
       average = average * kept + value * (1 - kept)
     }

@@ -112,3 +112,15 @@ import Testing
         == .refused(.malformed, "host: \"a\\x22b\\x5c\\x09c\" holds '\"', which no host may hold"))
   }
 }
+
+@Suite struct OctetSetTests {
+  @Test func theTableOfTokensIsTheSetOfTokens() {
+    let octets = (0...255).map { UInt8($0) }
+    octets.withUnsafeBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return }
+      for i in 0..<256 {
+        #expect((base.endOfToken(i, i + 1) == i + 1) == OctetSet.token.contains(octets[i]), "octet \(i)")
+      }
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/// Bytes that are put together piece by piece: a head, a line of a log. The memory is kept from one to the next.
+///
+/// An array asks at every piece who else holds it, and calls `memcpy` for a word; a head or a line has twenty pieces.
+///
+/// `@unchecked Sendable` is sound: the memory belongs to this value alone, which cannot be copied, and goes with it.
+package struct ByteBuilder: ~Copyable, @unchecked Sendable {
+  @usableFromInline var base: UnsafeMutablePointer<UInt8>
+  @usableFromInline var capacity: Int
+  @usableFromInline package var count = 0
+
+  package init(capacity: Int = 512) {
+    self.capacity = max(capacity, 16)
+    base = .allocate(capacity: self.capacity)
+  }
+
+  deinit { base.deallocate() }
+
+  @inlinable package var isEmpty: Bool { count == 0 }
+
+  /// What has been written. Valid until the next change.
+  @inlinable package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+
+  @inlinable package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+    try body(bytes)
+  }
+
+  /// Empties it; the memory is kept.
+  @inlinable package mutating func clear() { count = 0 }
+
+  /// The place of the next `length` bytes, which the caller writes all.
+  @inlinable @inline(__always)
+  package mutating func extend(by length: Int) -> UnsafeMutablePointer<UInt8> {
+    if length > capacity &- count { grow(by: length) }
+    let place = base + count
+    count &+= length
+    return place
+  }
+
+  @usableFromInline @inline(never)
+  mutating func grow(by length: Int) {
+    let larger = max(count + length, 2 * capacity)
+    let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: larger)
+    memory.update(from: base, count: count)
+    base.deallocate()
+    base = memory
+    capacity = larger
+  }
+
+  @inlinable @inline(__always)
+  package mutating func append(_ byte: UInt8) { extend(by: 1).pointee = byte }
+
+  @inlinable @inline(__always)
+  package mutating func append(_ source: UnsafePointer<UInt8>, _ length: Int) {
+    let place = extend(by: length)
+    let (from, to) = (UnsafeRawPointer(source), UnsafeMutableRawPointer(place))
+    // Most pieces are a name or a short value: two words that may overlap, and no call.
+    if length > 16 {
+      to.copyMemory(from: from, byteCount: length)
+    } else if length >= 8 {
+      let head = from.loadUnaligned(as: UInt64.self)
+      let tail = from.loadUnaligned(fromByteOffset: length &- 8, as: UInt64.self)
+      to.storeBytes(of: head, as: UInt64.self)
+      to.storeBytes(of: tail, toByteOffset: length &- 8, as: UInt64.self)
+    } else if length >= 4 {
+      let head = from.loadUnaligned(as: UInt32.self)
+      let tail = from.loadUnaligned(fromByteOffset: length &- 4, as: UInt32.self)
+      to.storeBytes(of: head, as: UInt32.self)
+      to.storeBytes(of: tail, toByteOffset: length &- 4, as: UInt32.self)
+    } else {
+      for i in 0..<length { place[i] = source[i] }
+    }
+  }
+
+  @inlinable @inline(__always)
+  package mutating func append(_ bytes: UnsafeBufferPointer<UInt8>) {
+    guard let source = bytes.baseAddress else { return }
+    append(source, bytes.count)
+  }
+
+  @inlinable package mutating func append(contentsOf bytes: [UInt8]) {
+    bytes.withUnsafeBufferPointer { append($0) }
+  }
+
+  @inlinable package mutating func append(copying bytes: Span<UInt8>) {
+    bytes.withUnsafeBufferPointer { append($0) }
+  }
+
+  @inlinable @inline(__always)
+  package mutating func append(_ literal: StaticString) { append(literal.utf8Start, literal.utf8CodeUnitCount) }
+
+  /// Decimal, with leading zeros up to `digits`, which is at most 20.
+  @inlinable package mutating func append(decimal value: UInt64, digits: Int = 1) {
+    if value < 10, digits <= 1 { return append(UInt8(truncatingIfNeeded: 48 &+ value)) }
+    var length = 1
+    var bound: UInt64 = 10
+    while length < 20, value >= bound {
+      length += 1
+      let (next, overflow) = bound.multipliedReportingOverflow(by: 10)
+      if overflow {
+        length = 20
+        break
+      }
+      bound = next
+    }
+    length = max(length, digits)
+    let room = extend(by: length)
+    // Backwards: divided by a constant, which costs a multiplication.
+    var rest = value
+    var place = length
+    while place > 0 {
+      let next = rest / 10
+      place &-= 1
+      room[place] = UInt8(truncatingIfNeeded: 48 &+ rest &- next &* 10)
+      rest = next
+    }
+  }
+}
