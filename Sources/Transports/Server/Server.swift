@@ -278,6 +278,8 @@ public final class Server: Sendable {
   private func cut(on engine: Engine) async -> [ExchangeReport] {
     var reports: [ExchangeReport] = []
     var counts: [String: Int] = [:]
+    // Those that were moved to another address first: what they have is theirs, the rest is the present port's of that name.
+    let ports = state.withLock { $0.retired + $0.ports }.map { (port: $0, open: $0.limit.count) }
     let operators = Set(state.withLock { $0.ports }.filter(\.isForOperators).map(\.name))
     for loop in engine.loops {
       let (loopReports, loopCounts) = await loop.run { loop in
@@ -296,7 +298,13 @@ public final class Server: Sendable {
       reports += loopReports
       counts.merge(loopCounts, uniquingKeysWith: +)
     }
-    for port in state.withLock({ $0.ports + $0.retired }) { port.addCut(counts[port.name] ?? 0) }
+    for (index, (port, open)) in ports.enumerated() {
+      let left = counts[port.name] ?? 0
+      let isLast = !ports[(index + 1)...].contains { $0.port.name == port.name }
+      let own = isLast ? left : min(left, open)
+      counts[port.name] = left - own
+      port.addCut(own)
+    }
     return Array(reports.prefix(ExchangeReport.limit))
   }
 

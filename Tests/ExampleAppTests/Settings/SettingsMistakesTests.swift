@@ -85,7 +85,7 @@ import Testing
       "servers:\n  - url: http://a:1/api\n",
       """
       proxy.yaml:2: servers[0].url: a backend's address has no path: requests go there with the path that the \
-      client asked for; write http://a:1
+      client asked for; leave out what stands behind HOST:PORT
       """),
     Mistake(
       "servers:\n  - weight: 2\n",
@@ -121,12 +121,6 @@ import Testing
       """
       proxy.yaml:2: server.readTimeout: "1s\\u001b[2J" is not allowed; allowed is 1ms to 24h, with its unit: 500ms, 30s, \
       5m, 1h30m
-      """),
-    Mistake(
-      "servers: [\"http://a\\tb/x\"]\n",
-      """
-      proxy.yaml:1: servers[0]: a backend's address has no path: requests go there with the path that the client asked \
-      for; write "http://a\\tb"
       """),
     Mistake(
       "servers: [{url: http://a:1, \"we\\bight\": 1}]\n",

@@ -242,6 +242,13 @@ import Testing
     #expect(
       world.said("\(oneBackend)server:\n  port: ${PORT}\n")
         == ["proxy.yaml:3: server.port: \"${PORT}\" is not allowed; allowed is a port, 1 to 65535"])
+    // Nor in an advice.
+    #expect(
+      world.said("servers: [\"http://${PORT} x/y\"]\n")
+        == [
+          "proxy.yaml:1: servers[0]: a backend's address has no path: requests go there with the path that the client "
+            + "asked for; leave out what stands behind HOST:PORT"
+        ])
     for url in ["http://ann:hunter2@10.0.0.1:80", "ftp://ann:hunter2@a", "ann:hunter2@a:1", "https://ann:hunter2@a/b"] {
       #expect(
         world.said("servers:\n  - url: \(url)\n")

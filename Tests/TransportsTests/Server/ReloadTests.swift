@@ -114,6 +114,26 @@ import Testing
     kept?.close()
   }
 
+  @Test func whatIsCutIsCountedOnceThoughItsListenerHasMoved() async throws {
+    let origin = try greeter(1)
+    var tunnels: [BlockingPeer] = []
+    func app(_ address: String) -> some Proxy {
+      Listener(.tcp, on: address, name: "in") {
+      } to: {
+        Upstream("\(origin.address)")
+      }
+    }
+    let report = try await withServer {
+      app("127.0.0.1:0")
+    } body: { server in
+      for _ in 1...2 { tunnels.append(try await greeting(server.address()).0) }
+      try await server.server.reload(app("127.0.0.2:0"))
+      tunnels.append(try await greeting(server.address()).0)
+    }
+    #expect(report.listeners.map(\.cut) == [1, 2])
+    for tunnel in tunnels { tunnel.close() }
+  }
+
   /// Has a stop begin, and its listeners close, while a reload looks at its elements.
   private struct StopsMeanwhile: Middleware {
     let stop: @Sendable () -> Void

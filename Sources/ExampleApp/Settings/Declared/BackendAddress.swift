@@ -46,8 +46,8 @@ struct BackendAddress: Sendable, Hashable, CustomStringConvertible {
     let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
     guard ["", "/"].contains(rest.dropFirst(authority.count)) else {
       return .refused(
-        "a backend's address has no path: requests go there with the path that the client asked for; write "
-          + TerminalText.shown("\(kind.rawValue)://\(authority)"))
+        "a backend's address has no path: requests go there with the path that the client asked for; leave out what "
+          + "stands behind HOST:PORT")
     }
     if let endpoint = Endpoint(String(authority)) {
       return endpoint.port == 0 ? .notAllowed : .value(BackendAddress(kind, endpoint.description))
