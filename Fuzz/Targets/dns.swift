@@ -40,7 +40,8 @@ import Pipeline
     case .none, .failed: break
     }
     let targets = ServiceRecords(response, question).targets
-    Fuzzing.expect(targets.allSatisfy { $0.weight >= 1 }, "a target of no weight")
+    Fuzzing.expect(targets.allSatisfy { (1...10_000).contains($0.weight) }, "a target of a weight that is none")
+    Fuzzing.expect(targets.isEmpty || targets[0].priority == 0, "targets without a best one")
   }
   return 0
 }

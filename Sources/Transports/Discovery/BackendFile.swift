@@ -7,9 +7,9 @@ struct BackendFileError: Error, Hashable, CustomStringConvertible {
 
 /// The list of backends that a file holds: a line each, `#` begins a comment.
 ///
-///     10.0.0.1:9001 weight=2 name=blue max=200 queue=50
+///     10.0.0.1:9001 weight=2 priority=1 name=blue max=200 queue=50
 struct BackendFile: Sendable {
-  private static let keys = ["weight", "name", "max", "queue"]
+  private static let keys = ["weight", "priority", "name", "max", "queue"]
   static let backendLimit = 10_000
 
   private(set) var backends: [Backend] = []
@@ -46,7 +46,7 @@ struct BackendFile: Sendable {
     for option in options {
       let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       guard parts.count == 2, keys.contains(parts[0]) else {
-        throw fault("\"\(option)\" is no option: weight=N, name=TEXT, max=N and queue=N are allowed")
+        throw fault("\"\(option)\" is no option: weight=N, priority=N, name=TEXT, max=N and queue=N are allowed")
       }
       if values.updateValue(parts[1], forKey: parts[0]) != nil { throw fault("\(parts[0]) is given twice") }
     }
@@ -58,7 +58,7 @@ struct BackendFile: Sendable {
       return number
     }
     return Backend(
-      address, named: values["name"], weight: try number("weight") ?? 1, maxConnections: try number("max"),
-      queue: try number("queue") ?? 0)
+      address, named: values["name"], weight: try number("weight") ?? 1, priority: try number("priority") ?? 0,
+      maxConnections: try number("max"), queue: try number("queue") ?? 0)
   }
 }

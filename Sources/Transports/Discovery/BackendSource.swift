@@ -10,16 +10,19 @@ public import Pipeline
 /// A backend that stays in the list keeps its connections, counts and health. One that goes ends what it has and gets nothing new. A
 /// source that fails changes nothing: the last list stays, and the log says why.
 public struct BackendSource: Sendable, CustomStringConvertible {
-  /// A place that was found. ``init(_:weight:)`` and the rest are for sources of your own.
+  /// A place that was found. ``init(_:weight:priority:)`` and the rest are for sources of your own.
   public struct Place: Sendable, Hashable {
     /// As ``Backend`` reads it.
     public var address: String
     /// 1...10,000.
     public var weight: Int
+    /// 0, or more for a reserve, as in ``Backend/priority``; of a backend whose template names no other.
+    public var priority: Int
 
-    public init(_ address: String, weight: Int = 1) {
+    public init(_ address: String, weight: Int = 1, priority: Int = 0) {
       self.address = address
       self.weight = weight
+      self.priority = priority
     }
   }
 
@@ -63,7 +66,7 @@ public struct BackendSource: Sendable, CustomStringConvertible {
   }
 
   /// The places of a service (SRV, RFC 2782): one backend for each address of each target, with the port and the weight that the
-  /// record says. Of several priorities only the best is used.
+  /// record says. Those of a worse priority are the reserve of the better ones (``Backend/priority``).
   ///
   /// - Parameters:
   ///   - service: the whole name: `_http._tcp.web.internal`.
@@ -82,7 +85,7 @@ public struct BackendSource: Sendable, CustomStringConvertible {
 
   /// The lines of a file, a backend each, read again when it changes:
   ///
-  ///     # address [weight=N] [name=TEXT] [max=N] [queue=N]
+  ///     # address [weight=N] [priority=N] [name=TEXT] [max=N] [queue=N]
   ///     10.0.0.1:9001 weight=2
   ///     10.0.0.2:9001 name=blue max=200 queue=50
   ///
@@ -131,7 +134,13 @@ public struct BackendSource: Sendable, CustomStringConvertible {
     switch kind {
     case .names(let source, let template):
       let client = asking ?? DNSClient(servers: source.servers)
-      try await source.run(services, asking: client) { places in try publish(places.map(template)) }
+      try await source.run(services, asking: client) { places in
+        try publish(
+          places.map { place in
+            let backend = template(place)
+            return backend.priority == 0 ? backend.inPriority(place.priority) : backend
+          })
+      }
     case .file(let source): try await source.run(services, publish: publish)
     case .custom(_, let body): try await body(services, publish)
     }

@@ -166,11 +166,13 @@ struct NameSource: Sendable, CustomStringConvertible {
         found.add(.found(known.addresses.filter(takes), timeToLive: known.timeToLive))
       }
       if found.addresses.isEmpty { found = try await addresses(of: target.name, client, runtime, &memory) }
-      switch found.places(port: target.port, weight: target.weight) {
+      switch found.places(port: target.port, weight: target.weight, priority: target.priority) {
       case .found(let more, let holds):
         places += more
         timeToLive = min(timeToLive, holds)
       case .none: continue
+      // A reserve that was never known is missed by nobody yet, and asked for again as soon as may be.
+      case .failed where target.priority > 0: timeToLive = 0
       case .failed(let why): failure = why
       }
     }
@@ -189,37 +191,38 @@ struct NameSource: Sendable, CustomStringConvertible {
   }
 }
 
-/// The targets of an SRV answer that are to be used (RFC 2782): those of the best priority, with weights that ``Backend`` takes.
+/// The targets of an SRV answer (RFC 2782), best priority first, with weights that ``Backend`` takes.
 struct ServiceRecords: Sendable {
   struct Target: Sendable, Hashable {
     var name: DomainName
     var wire: [UInt8]
     var port: UInt16
-    /// 1...10,000: in the proportion of the records; 0 there, "a very small chance", is the smallest here.
+    /// 1...10,000: in the proportion of the records of one priority; 0 there, "a very small chance", is the smallest here.
     var weight: Int
+    /// 0 for the best, whatever its record says; the others by their distance from it.
+    var priority: Int
   }
 
   private(set) var targets: [Target] = []
   private(set) var timeToLive = UInt32.max
 
   init(_ response: DNSResponse, _ question: DNSQuestion) {
-    var best: UInt16?
-    var taken: [(target: DomainName, weight: UInt16, port: UInt16)] = []
+    var most: [UInt16: UInt16] = [:]
+    var taken: [(target: DomainName, priority: UInt16, weight: UInt16, port: UInt16)] = []
     for record in response.answers where record.owner == question.wire {
       guard case .service(let priority, let weight, let port, let target?) = record.data, port != 0 else { continue }
       timeToLive = min(timeToLive, record.timeToLive)
-      if let best, priority > best { continue }
-      if best.map({ priority < $0 }) ?? true {
-        best = priority
-        taken = []
-      }
-      taken.append((target, weight, port))
+      taken.append((target, priority, weight, port))
+      most[priority] = max(most[priority] ?? 1, weight)
     }
-    let most = max(1, Int(taken.map(\.weight).max() ?? 1))
-    for (target, weight, port) in taken {
+    guard let best = taken.map(\.priority).min() else { return }
+    for (target, priority, weight, port) in taken {
       guard let wire = DNSQuestion(target, .a)?.wire else { continue }
+      let most = Int(most[priority] ?? 1)
       let scaled = most > 10_000 ? Int(weight) * 10_000 / most : Int(weight)
-      targets.append(Target(name: target, wire: wire, port: port, weight: max(1, scaled)))
+      targets.append(
+        Target(name: target, wire: wire, port: port, weight: max(1, scaled), priority: Int(priority - best)))
     }
+    targets.sort { $0.priority < $1.priority }
   }
 }

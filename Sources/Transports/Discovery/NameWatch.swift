@@ -120,7 +120,7 @@ struct NameWatch: Sendable {
   }
 
   private func sorted(_ places: [BackendSource.Place]) -> [BackendSource.Place] {
-    // One place may be the target of two records.
+    // One place may be the target of two records: the one of the better priority stands first.
     var seen: Set<String> = []
     return places.filter { seen.insert($0.address).inserted }.sorted { $0.address < $1.address }
   }
@@ -160,12 +160,14 @@ struct NameAddresses: Sendable {
     }
   }
 
-  func places(port: UInt16, weight: Int) -> NameFinding {
+  func places(port: UInt16, weight: Int, priority: Int = 0) -> NameFinding {
     if let failure, addresses.isEmpty || !hasFreshAnswer { return .failed(failure) }
     if addresses.isEmpty {
       return .none(timeToLive: negativeTimeToLive)
     }
-    let places = addresses.map { BackendSource.Place(Endpoint(.ip($0), port: port).description, weight: weight) }
+    let places = addresses.map {
+      BackendSource.Place(Endpoint(.ip($0), port: port).description, weight: weight, priority: priority)
+    }
     return .found(places, timeToLive: timeToLive)
   }
 }

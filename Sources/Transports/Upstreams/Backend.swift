@@ -5,6 +5,7 @@ public import Pipeline
 /// ```swift
 /// Backend("10.0.0.1:9001", weight: 2)
 /// Backend("10.0.0.2:9001", named: "blue", maxConnections: 200, queue: 50)
+/// Backend("10.9.0.1:9001", priority: 1)  // a reserve: while none of the others is usable
 /// ```
 public struct Backend: Sendable {
   /// `host:port`, `1.2.3.4:port`, `[::1]:port` or `unix:/path`.
@@ -13,6 +14,8 @@ public struct Backend: Sendable {
   public let name: String
   /// Its share beside the others, 1...10,000.
   public let weight: Int
+  /// 0: it is used. More: a reserve, used while none of a lesser number is usable. 0...65,535.
+  public let priority: Int
   /// Exchanges that it serves at once, over all loops; `nil`: no limit.
   public let maxConnections: Int?
   /// Exchanges that wait at once for one of `maxConnections`, 0...100,000.
@@ -30,6 +33,8 @@ public struct Backend: Sendable {
   ///   - address: `host:port`, `1.2.3.4:port`, `[::1]:port` or `unix:/path`. A name is resolved (and cached) at each dial.
   ///   - name: 1 to 100 printable characters without a space or a quote.
   ///   - weight: 1...10,000.
+  ///   - priority: 0...65,535. Exchanges go to those of the least number of which one is usable (healthy, not taken out by the
+  ///     operator, not tried already by this exchange). That all of them are full is no reason to use the reserve.
   ///   - maxConnections: 1...1,000,000 exchanges at once; `nil`: no limit. One more waits in the queue, or goes to another
   ///     backend that has room.
   ///   - queue: exchanges that wait at once, 0...100,000.
@@ -37,12 +42,13 @@ public struct Backend: Sendable {
   ///   - proxyProtocol: tells the backend who the client is.
   ///   - way: from which address connections leave, through whose proxies.
   public init(
-    _ address: String, named name: String? = nil, weight: Int = 1, maxConnections: Int? = nil, queue: Int = 0,
-    maxWait: Duration = .seconds(1), proxyProtocol: ProxyProtocolVersion? = nil, by way: Way = .direct
+    _ address: String, named name: String? = nil, weight: Int = 1, priority: Int = 0, maxConnections: Int? = nil,
+    queue: Int = 0, maxWait: Duration = .seconds(1), proxyProtocol: ProxyProtocolVersion? = nil, by way: Way = .direct
   ) {
     self.address = address
     self.name = name ?? address
     self.weight = weight
+    self.priority = priority
     self.maxConnections = maxConnections
     self.queue = queue
     self.maxWait = maxWait
@@ -53,8 +59,15 @@ public struct Backend: Sendable {
   /// The same backend with another weight.
   func weighing(_ weight: Int) -> Backend {
     Backend(
-      address, named: name, weight: weight, maxConnections: maxConnections, queue: queue, maxWait: maxWait,
-      proxyProtocol: proxyProtocol, by: way)
+      address, named: name, weight: weight, priority: priority, maxConnections: maxConnections, queue: queue,
+      maxWait: maxWait, proxyProtocol: proxyProtocol, by: way)
+  }
+
+  /// The same backend with another priority.
+  func inPriority(_ priority: Int) -> Backend {
+    Backend(
+      address, named: name, weight: weight, priority: priority, maxConnections: maxConnections, queue: queue,
+      maxWait: maxWait, proxyProtocol: proxyProtocol, by: way)
   }
 
   /// Why it cannot work, one sentence each.
@@ -66,6 +79,9 @@ public struct Backend: Sendable {
         "\"\(name)\" is no name of a backend: write 1 to 100 printable characters without a space or a quote")
     }
     if !(1...10_000).contains(weight) { problems.append("\(name) has a weight of \(weight): 1 to 10,000 are allowed") }
+    if !(0...65_535).contains(priority) {
+      problems.append("\(name) has a priority of \(priority): 0 to 65,535 are allowed")
+    }
     if let maxConnections, !(1...1_000_000).contains(maxConnections) {
       problems.append("\(name) takes \(maxConnections) connections: 1 to 1,000,000 are allowed")
     }
@@ -84,7 +100,8 @@ public struct Backend: Sendable {
 
   /// Whether nothing at all has changed.
   func isSameLine(as other: Backend) -> Bool {
-    isSamePlace(as: other) && weight == other.weight && maxConnections == other.maxConnections && queue == other.queue
+    isSamePlace(as: other) && weight == other.weight && priority == other.priority
+      && maxConnections == other.maxConnections && queue == other.queue
       && maxWait == other.maxWait
   }
 

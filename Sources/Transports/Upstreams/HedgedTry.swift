@@ -136,6 +136,8 @@ extension UpstreamGroup {
       return nil
     }
     let seat = roster.seats[index]
+    // Nobody is gone, so the reserve is not asked.
+    guard seat.backend.priority <= first.backend.priority else { return nil }
     // A trial is an exchange's own, with nobody beside it.
     return seat.live.entrance(at: exchange.now) == .open ? seat : nil
   }

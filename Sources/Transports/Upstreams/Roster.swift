@@ -40,9 +40,12 @@ final class Seat: UpstreamWatch {
 final class Roster: Sendable {
   let seats: [Seat]
   let balancer: Balancer
+  /// Whether some are there for the time when others are not.
+  let hasReserves: Bool
 
   init(_ seats: [Seat], _ strategy: LoadBalancing) {
     self.seats = seats
+    hasReserves = seats.contains { $0.backend.priority != seats[0].backend.priority }
     balancer = Balancer(
       strategy, nodes: seats.map { Rendezvous.Node($0.backend.name, weight: Double(max(1, $0.backend.weight))) })
   }
@@ -75,7 +78,19 @@ struct Candidates: BalancerView {
     let live = seat.live
     if passedOver.contains(live.number) || (!takesTried && tried.contains(live.number)) { return false }
     if !ignoresHealth, live.entrance(at: now) == .closed { return false }
+    if roster.hasReserves, isHeldBack(seat) { return false }
     return seat.hasRoom || (takesFull && seat.hasRoomInQueue)
+  }
+
+  /// Whether it is a reserve that is not needed: one of a better priority is usable. One that is full is: a reserve stands in
+  /// for who is gone, and is not made for the load that the others refuse.
+  private func isHeldBack(_ seat: Seat) -> Bool {
+    // In a panic nobody knows who is well, and all are used.
+    if ignoresHealth { return false }
+    for other in roster.seats where other.backend.priority < seat.backend.priority && other.live.office == .enabled {
+      if takesTried || !tried.contains(other.live.number), other.live.entrance(at: now) != .closed { return true }
+    }
+    return false
   }
 
   func weight(_ index: Int) -> Double {

@@ -10,10 +10,10 @@ import Testing
 
   @Test func eachLineIsABackendWithItsOptions() throws {
     let text =
-      "# the web\r\n10.0.0.1:80\n\n  [::1]:81\tweight=3 # heavy\nweb.test:82 name=blue max=20 queue=5\nunix:/run/x\n"
+      "# the web\r\n10.0.0.1:80\n\n  [::1]:81\tweight=3 # heavy\nweb.test:82 name=blue max=20 queue=5 priority=1\nunix:/run/x\n"
     let expected = [
       Backend("10.0.0.1:80"), Backend("[::1]:81", weight: 3),
-      Backend("web.test:82", named: "blue", maxConnections: 20, queue: 5), Backend("unix:/run/x"),
+      Backend("web.test:82", named: "blue", priority: 1, maxConnections: 20, queue: 5), Backend("unix:/run/x"),
     ]
     let backends = try read(text)
     #expect(backends.count == expected.count)
@@ -28,8 +28,11 @@ import Testing
         "a:1\nb\n",
         #"/b:2: "b" is no address: write host:port, 1.2.3.4:port, [::1]:port or unix:/path"#
       ),
-      ("a:1 wieght=2", #"/b:1: "wieght=2" is no option: weight=N, name=TEXT, max=N and queue=N are allowed"#),
-      ("a:1 weight", #"/b:1: "weight" is no option: weight=N, name=TEXT, max=N and queue=N are allowed"#),
+      (
+        "a:1 wieght=2",
+        #"/b:1: "wieght=2" is no option: weight=N, priority=N, name=TEXT, max=N and queue=N are allowed"#
+      ),
+      ("a:1 weight", #"/b:1: "weight" is no option: weight=N, priority=N, name=TEXT, max=N and queue=N are allowed"#),
       ("a:1 weight=2 weight=3", "/b:1: weight is given twice"),
       ("a:1 weight=2.5", "/b:1: weight=2.5: write a whole number"),
       ("a:1 weight=0", "/b:1: a:1 has a weight of 0: 1 to 10,000 are allowed"),

@@ -138,9 +138,14 @@ import Testing
       #expect(all.sorted() == [1, 1, 1, 1, 1, 1, 2, 2])
     }
     let report = upstreams.group.report()
-    #expect(report.backends.map(\.name) == ["127.0.0.1:\(port)", "127.0.0.2:\(port)"])
-    #expect(report.backends.map(\.weight) == [3, 1])
-    #expect(report.backends.map(\.maxConnections) == [7, 7])
+    // The last one is a reserve: nobody was sent there, where nobody listens.
+    let names = ["127.0.0.1:\(port)", "127.0.0.2:\(port)", "127.0.0.2:9"]
+    #expect(Set(report.backends.map(\.name)) == Set(names))
+    let seats = try names.map { name in try #require(upstreams.group.seats.first { $0.backend.name == name }) }
+    #expect(seats.map(\.backend.weight) == [3, 1, 1])
+    #expect(seats.map(\.backend.priority) == [0, 0, 1])
+    #expect(report.backends.map(\.maxConnections) == [7, 7, 7])
+    #expect(report.backends.first { $0.name == names[2] }?.totals.tries == 0)
   }
 
   // MARK: A file
@@ -160,7 +165,8 @@ import Testing
         line
           == LogLine(
             level: .warning,
-            text: "\(file.path):2: \"wait=2\" is no option: weight=N, name=TEXT, max=N and queue=N are allowed; "
+            text:
+              "\(file.path):2: \"wait=2\" is no option: weight=N, priority=N, name=TEXT, max=N and queue=N are allowed; "
               + "the last list stays"))
       unlink(file.path)
       #expect(

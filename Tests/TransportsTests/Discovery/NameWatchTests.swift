@@ -140,19 +140,23 @@ import Testing
     }
   }
 
-  @Test func ofAServiceTheBestPriorityCountsWithItsWeights() throws {
+  @Test func ofAServiceTheBestPriorityComesFirstAndTheOthersAreItsReserve() throws {
     let question = DNSQuestion(DomainName("_http._tcp.web.test")!, .srv)!
     func targets(_ records: (Int, Int, Int, String)...) throws -> [String] {
       var answer = DNSAnswer(to: question)
       for (priority, weight, port, name) in records { answer.add(33, DNSAnswer.service(priority, weight, port, name)) }
       return ServiceRecords(try DNSResponse(answer.bytes), question).targets.map {
-        "\($0.name):\($0.port) \($0.weight)"
+        "\($0.name):\($0.port) \($0.weight) \($0.priority)"
       }
     }
     #expect(
       try targets((2, 1, 80, "c.test"), (1, 30, 80, "a.test"), (1, 10, 81, "b.test"))
-        == ["a.test:80 30", "b.test:81 10"])
-    #expect(try targets((1, 0, 80, "a.test"), (1, 65535, 80, "b.test")) == ["a.test:80 1", "b.test:80 10000"])
+        == ["a.test:80 30 0", "b.test:81 10 0", "c.test:80 1 1"])
+    #expect(try targets((1, 0, 80, "a.test"), (1, 65535, 80, "b.test")) == ["a.test:80 1 0", "b.test:80 10000 0"])
+    // Weights are in the proportion of those of the same priority.
+    #expect(
+      try targets((65535, 7, 80, "a.test"), (0, 65535, 80, "b.test"))
+        == ["b.test:80 10000 0", "a.test:80 7 65535"])
     #expect(try targets((0, 0, 0, ".")) == [])
   }
 

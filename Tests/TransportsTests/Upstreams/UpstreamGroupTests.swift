@@ -198,6 +198,83 @@ import Testing
     #expect(world.state(1) == .unchecked)
   }
 
+  // MARK: Reserves
+
+  private static let strategies: [LoadBalancing] = [
+    .roundRobin, .weightedRoundRobin, .leastConnections, .random, .powerOfTwoChoices, .peakEWMA(), .clientAddressHash,
+    .sticky(StickyCookie(secret: Secret("s"))),
+  ]
+
+  /// 1 and 2 are used, 3 stands in for them, 4 for it.
+  private func reserved(_ strategy: LoadBalancing, hedge: Hedging? = nil) -> GroupWorld {
+    let priorities = [5, 5, 6, 9]
+    return GroupWorld(
+      strategy, hedge: hedge, to: (1...4).map { Backend("127.0.0.1:\($0)", priority: priorities[$0 - 1]) })
+  }
+
+  private func ports(_ world: GroupWorld) async throws -> Set<Int> {
+    var ports: Set<Int> = []
+    for number in 0..<40 { ports.insert(try await world.serve(world.exchange(ip: "192.0.2.\(number)"))) }
+    return ports
+  }
+
+  @Test(arguments: strategies) func aReserveIsUsedWhileNobodyOfABetterPriorityIsUsable(
+    _ strategy: LoadBalancing
+  ) async throws {
+    let world = reserved(strategy)
+    #expect(try await ports(world) == [1, 2])
+    // One is enough.
+    try world.group.disable("127.0.0.1:1")
+    #expect(try await ports(world) == [2])
+    _ = world.group.seats[1].live.update { $0.health.checkFailed("no", fall: 1, at: world.clock.now) }
+    #expect(try await ports(world) == [3])
+    try world.group.drain("127.0.0.1:3")
+    #expect(try await ports(world) == [4])
+    // Whoever comes back has everything at once.
+    _ = world.group.seats[1].live.update { $0.health.checkPassed(rise: 1, at: world.clock.now) }
+    #expect(try await ports(world) == [2])
+    try world.group.enable("127.0.0.1:1")
+    #expect(try await ports(world) == [1, 2])
+  }
+
+  @Test(arguments: strategies) func anExchangeThatHasTriedTheBetterOnesGoesToTheReserve(
+    _ strategy: LoadBalancing
+  ) async throws {
+    let world = reserved(strategy)
+    for port in 1...3 { world.port(port, .fails(Rejection(.connectionRefused))) }
+    let exchange = world.exchange()
+    for _ in 1...3 { #expect(await world.refusal(exchange)?.kind == .connectionRefused) }
+    #expect(try await world.serve(exchange) == 4)
+    #expect(Set(world.tried.prefix(2)) == ["127.0.0.1:1", "127.0.0.1:2"])
+    #expect(world.tried[2] == "127.0.0.1:3")
+  }
+
+  @Test func thatTheBetterOnesAreFullIsNoReasonForTheReserve() async throws {
+    let world = GroupWorld(to: [Backend("127.0.0.1:1", maxConnections: 1), Backend("127.0.0.1:2", priority: 1)])
+    world.port(1, .tunnels)
+    var refused: Rejection.Kind?
+    world.meanwhile = { refused = await world.refusal()?.kind }
+    #expect(try await world.serve() == 1)
+    #expect(refused == .overloaded)
+    #expect(world.tried == ["127.0.0.1:1"])
+  }
+
+  @Test func noHedgeGoesToTheReserve() async throws {
+    let world = GroupWorld(
+      hedge: .after(.milliseconds(1), atMost: 1), to: [Backend("127.0.0.1:1"), Backend("127.0.0.1:2", priority: 1)])
+    let exchange = world.exchange()
+    let hedge = try #require(world.group.hedgedTry(world.group.seats[0], exchange))
+    #expect(try await hedge.second(for: exchange) == nil)
+  }
+
+  @Test func inAPanicReservesAreUsedAsTheOthers() async throws {
+    let world = reserved(.roundRobin)
+    for seat in world.group.seats {
+      _ = seat.live.update { $0.health.checkFailed("no", fall: 1, at: world.clock.now) }
+    }
+    #expect(try await ports(world) == [1, 2, 3, 4])
+  }
+
   // MARK: The panic rule
 
   private func allDown(_ panic: PanicRule) -> GroupWorld {

@@ -53,6 +53,9 @@ import Testing
     #expect(sentence(to: Backend("nowhere")).hasPrefix("\"nowhere\" is no address: write host:port"))
     #expect(sentence(to: Backend("127.0.0.1:0")) == "127.0.0.1:0: port 0 cannot be dialled; allowed are 1...65535")
     #expect(
+      sentence(to: Backend("127.0.0.1:1", priority: -1))
+        == "127.0.0.1:1 has a priority of -1: 0 to 65,535 are allowed")
+    #expect(
       sentence(to: Backend("127.0.0.1:1", weight: 0)) == "127.0.0.1:1 has a weight of 0: 1 to 10,000 are allowed")
     #expect(
       sentence(to: Backend("127.0.0.1:1", maxConnections: 0))
