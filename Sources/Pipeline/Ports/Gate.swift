@@ -10,6 +10,9 @@ package struct Permit: ~Copyable {
 
   deinit { gate.release() }
 
+  /// Holds the permit while the rest of a chain runs.
+  package func hold(_ next: Next) async throws -> Summary { try await next() }
+
   /// Holds the permit while `body` runs.
   package func hold<Result>(_ body: () async throws -> Result) async throws -> Result { try await body() }
 }

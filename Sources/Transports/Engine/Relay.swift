@@ -159,8 +159,10 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork, GatheredOwner {
       broke(source)
     case .blocked:
       if broken == source { return finishByItself() }
-      let (held, socket) = source == .client ? (up.held, client.socket) : (down.held, upstream.socket)
-      if held > 0, hasBrokenSource(socket) { broke(source) }
+      let isClient = source == .client
+      if (isClient ? up.held : down.held) > 0, hasBrokenSource(isClient ? client.socket : upstream.socket) {
+        broke(source)
+      }
     case .finished:
       if broken == source { return finishByItself() }
       if finishedFirst == nil { finishedFirst = source }

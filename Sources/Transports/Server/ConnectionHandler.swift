@@ -38,12 +38,14 @@ final class TCPHandler: ConnectionHandler {
 
   func serve(_ connection: Connection, as client: ClientAddress, id: UInt64) async {
     let exchange = TCPConnection(
-      id: id, client: client, listener: listener, runtime: connection, stream: connection.client)
+      id: id, client: client, listener: listener, connection: connection)
     connection.exchange = exchange
+    service.begin(exchange)
     do {
-      _ = try await service.serve(exchange)
+      _ = try await service.run(exchange)
       exchange.finish()
     } catch {
+      service.blame(error, on: exchange)
       exchange.refuse(rejection(for: error, of: exchange, on: connection))
     }
   }
@@ -62,10 +64,12 @@ final class SOCKS5Handler: ConnectionHandler {
     let exchange = SOCKS5Connection(
       id: id, client: client, listener: listener, runtime: connection, stream: connection.client)
     connection.exchange = exchange
+    service.begin(exchange)
     do {
-      _ = try await service.serve(exchange)
+      _ = try await service.run(exchange)
       await exchange.finish()
     } catch {
+      service.blame(error, on: exchange)
       await exchange.refuse(rejection(for: error, of: exchange, on: connection))
     }
   }

@@ -226,13 +226,15 @@ extension HTTPConnection {
 }
 
 extension Exchange {
-  /// As ``forward(to:over:)``. Nearly all exchanges here are HTTP requests, and where it is known whose method is called, nobody has
-  /// to ask after the call where it returned.
+  /// As ``forward(to:over:)``, by a call whose callee is known, after which nobody has to ask where it returned.
   @inline(__always)
   func passOn(to destination: ApprovedDestination, over link: UpstreamLink) async throws -> Summary {
     if type(of: self) == HTTPConnection.self {
       // Sound: it is one.
       return try await unsafeDowncast(self, to: HTTPConnection.self).forward(to: destination, over: link)
+    }
+    if type(of: self) == TCPConnection.self {
+      return try await unsafeDowncast(self, to: TCPConnection.self).forward(to: destination, over: link)
     }
     return try await forward(to: destination, over: link)
   }
