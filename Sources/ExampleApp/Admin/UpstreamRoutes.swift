@@ -79,7 +79,8 @@ extension BackendReport {
       ])
     }
     return .object([
-      "backend": .string(name), "address": .string(address), "weight": .int(weight), "state": .string(state.rawValue),
+      "backend": .string(name), "address": .string(address), "weight": .int(weight), "priority": .int(priority),
+      "state": .string(state.rawValue),
       "usable": .bool(state.isUsable), "reason": .string(reason), "seconds": .int(Int(lasting.components.seconds)),
       "active": .int(active), "waiting": .int(waiting), "maxConnections": maxConnections.map { .int($0) } ?? .null,
       "tries": .int(Int(clamping: totals.tries)), "answered": .int(Int(clamping: totals.answered)),

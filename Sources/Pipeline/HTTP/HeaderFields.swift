@@ -14,10 +14,12 @@ public struct HeaderName: ExpressibleByStringLiteral, Sendable, CustomStringConv
   /// Whether these bytes are this name, in whatever case.
   public func matches(_ bytes: borrowing Span<UInt8>) -> Bool {
     guard bytes.count == count else { return false }
-    return literal.withUTF8Buffer { own in
-      for i in 0..<own.count where lowercased(bytes[i]) != lowercased(own[i]) { return false }
-      return true
+    let own = literal.utf8Start
+    for i in 0..<bytes.count {
+      let (a, b) = (bytes[i], own[i])
+      if a != b, lowercased(a) != lowercased(b) { return false }
     }
+    return true
   }
 
   /// Whether these bytes are this name to an application that makes one variable of `-` and `_`, as CGI and WSGI do. Who

@@ -88,21 +88,23 @@ package struct ByteBuilder: ~Copyable, @unchecked Sendable {
   @inlinable @inline(__always)
   package mutating func append(_ literal: StaticString) { append(literal.utf8Start, literal.utf8CodeUnitCount) }
 
-  /// Decimal, with leading zeros up to `digits`, which is at most 20.
-  @inlinable package mutating func append(decimal value: UInt64, digits: Int = 1) {
-    if value < 10, digits <= 1 { return append(UInt8(truncatingIfNeeded: 48 &+ value)) }
-    var length = 1
-    var bound: UInt64 = 10
+  @inlinable static func decimalLength(_ value: UInt64) -> Int {
+    if value < 10_000 { return value < 100 ? (value < 10 ? 1 : 2) : (value < 1000 ? 3 : 4) }
+    var length = 5
+    var bound: UInt64 = 100_000
     while length < 20, value >= bound {
       length += 1
       let (next, overflow) = bound.multipliedReportingOverflow(by: 10)
-      if overflow {
-        length = 20
-        break
-      }
+      if overflow { return 20 }
       bound = next
     }
-    length = max(length, digits)
+    return length
+  }
+
+  /// Decimal, with leading zeros up to `digits`, which is at most 20.
+  @inlinable package mutating func append(decimal value: UInt64, digits: Int = 1) {
+    if value < 10, digits <= 1 { return append(UInt8(truncatingIfNeeded: 48 &+ value)) }
+    let length = max(Self.decimalLength(value), digits)
     let room = extend(by: length)
     // Backwards: divided by a constant, which costs a multiplication.
     var rest = value

@@ -202,22 +202,27 @@ extension LogLine {
 
   /// Appends any bytes, valid UTF-8 or not.
   package mutating func append(value: Span<UInt8>, style: Style) {
-    var isBare = style == .text && !value.isEmpty && !(value.count == 1 && value[0] == UInt8(ascii: "-"))
-    for i in value.indices where isBare { isBare = Self.isBare(value[i]) }
-    if isBare {
+    let isMeaningful = style == .text && !value.isEmpty && !(value.count == 1 && value[0] == UInt8(ascii: "-"))
+    if isMeaningful, Self.isBare(value) {
       value.withUnsafeBufferPointer { storage.append($0) }
     } else {
       quoted(if: true) { $0.append(escaping: value) }
     }
   }
 
-  /// Printable ASCII that means nothing in a line of `name=value` fields.
-  private static func isBare(_ byte: UInt8) -> Bool {
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "="): false
-    case 0x21...0x7e: true
-    default: false
-    }
+  /// One character for each byte: `1` for printable ASCII that means nothing in a line of `name=value` fields, which is all but
+  /// `"`, `\`, `=` and the space.
+  private static let bareTable: StaticString = """
+    0000000000000000000000000000000001011111111111111111111111111011\
+    1111111111111111111111111111011111111111111111111111111111111110\
+    0000000000000000000000000000000000000000000000000000000000000000\
+    0000000000000000000000000000000000000000000000000000000000000000
+    """
+
+  private static func isBare(_ value: Span<UInt8>) -> Bool {
+    let table = bareTable.utf8Start
+    for i in value.indices where table[Int(value[i])] != UInt8(ascii: "1") { return false }
+    return true
   }
 
   private mutating func append(escaping value: Span<UInt8>) {

@@ -20,7 +20,8 @@ extension UpstreamGroup {
       let (state, reason, since) = Self.state(record, warmth)
       let latency = record.latency.value(at: now, decay: decay)
       return BackendReport(
-        name: seat.backend.name, address: seat.backend.address, weight: seat.backend.weight, state: state,
+        name: seat.backend.name, address: seat.backend.address, weight: seat.backend.weight,
+        priority: seat.backend.priority, state: state,
         reason: reason, lasting: now - since, active: live.active.load(ordering: .relaxed),
         waiting: live.waiting(cap: seat.backend.maxConnections), maxConnections: seat.backend.maxConnections,
         totals: BackendTotals(

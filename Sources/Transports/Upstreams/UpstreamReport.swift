@@ -47,6 +47,8 @@ public struct BackendReport: Sendable, Hashable {
   public var name: String
   public var address: String
   public var weight: Int
+  /// 0 for the first choice; with a larger number it is a reserve for those of smaller ones.
+  public var priority: Int
   public var state: BackendState
   /// Why it stands so; empty where nothing has happened.
   public var reason: String

@@ -257,6 +257,7 @@ import Testing
     #expect(try await world.serve() == 1)
     #expect(refused == .overloaded)
     #expect(world.tried == ["127.0.0.1:1"])
+    #expect(world.group.report().backends.map(\.priority) == [0, 1])
   }
 
   @Test func noHedgeGoesToTheReserve() async throws {
