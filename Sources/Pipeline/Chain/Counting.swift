@@ -20,7 +20,7 @@ extension Exchange {
   }
 
   /// The destination, which was entered last, returns.
-  package final func noteReturn() { settled = depth }
+  package final func noteReturn() { if settlesItself { settled = depth } }
 
   /// The index of the element that was entered last. An element that reads it before it calls `next` reads its own.
   package final var currentPlace: Int { depth }

@@ -14,6 +14,7 @@
     _ exchange: Carrier, _ needed: Target.Needs.Value, next: Next
   ) async throws -> Summary {
     exchange.enter(index)
+    exchange.settlesItself = box.settlesItself
     if box.settlesItself {
       return try await box.content.finish(unsafeDowncast(exchange as Exchange, to: Target.Carrier.self), needed)
     }

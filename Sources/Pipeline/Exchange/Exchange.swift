@@ -62,6 +62,8 @@ open class Exchange {
   @exclusivity(unchecked) @usableFromInline final var depth = -1
   /// The index of the outermost element known to have returned; `.max` while none has.
   @exclusivity(unchecked) @usableFromInline final var settled = Int.max
+  /// Whether the destination says itself that it has returned. Not where another one stands there and calls it.
+  @exclusivity(unchecked) @usableFromInline final var settlesItself = false
   @exclusivity(unchecked) @usableFromInline final var mark: UInt64 = 0
   /// Set with ``servedBy``, which keeps what it points to.
   @exclusivity(unchecked) @usableFromInline final var tallies: UnsafeMutablePointer<Tally>?

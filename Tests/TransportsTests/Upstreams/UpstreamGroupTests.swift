@@ -249,6 +249,27 @@ import Testing
     #expect(world.tried[2] == "127.0.0.1:3")
   }
 
+  /// A destination of somebody else's that looks at what a group has served.
+  private struct Strict: Destination {
+    let upstreams: Upstreams
+
+    func serve(_ exchange: Exchange) async throws -> Summary {
+      _ = try await upstreams.serve(exchange)
+      throw Rejection(.upstreamProtocol)
+    }
+  }
+
+  @Test func whatADestinationThrowsAfterItsGroupHasServedIsItsOwn() async throws {
+    let world = GroupWorld(to: GroupWorld.backends(1))
+    let service = try Service(
+      Listener(.http, on: "127.0.0.1:0") {
+      } to: {
+        Strict(upstreams: world.upstreams)
+      }, shards: 1)
+    await #expect(throws: Rejection.self) { try await service.serve(world.exchange()) }
+    #expect(service.counts().map(\.refused) == [1])
+  }
+
   @Test func thatTheBetterOnesAreFullIsNoReasonForTheReserve() async throws {
     let world = GroupWorld(to: [Backend("127.0.0.1:1", maxConnections: 1), Backend("127.0.0.1:2", priority: 1)])
     world.port(1, .tunnels)

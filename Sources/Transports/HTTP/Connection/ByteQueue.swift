@@ -3,7 +3,7 @@ internal import Pipeline
 /// Bytes of one direction that wait for their turn: read ahead of the one who consumes them, or not yet taken by the one
 /// who shall get them. Holds memory only while it holds bytes, so an idle connection has none.
 ///
-/// Up to 16 KiB come from the loop's pool. Whoever owns a queue calls ``release(on:)`` at the end.
+/// Up to one read of the scratch buffer comes from the loop's pool. Whoever owns a queue calls ``release(on:)`` at the end.
 struct ByteQueue {
   // The pointers are sound because the memory belongs to this queue from the first byte to the last, only the loop's thread
   // touches it, and no view of it is handed out beyond the next call that changes the queue.
@@ -72,16 +72,11 @@ struct ByteQueue {
 
   private mutating func grow(to needed: Int, on loop: Loop) -> UnsafeMutableRawPointer {
     var larger = ByteQueue()
-    if needed <= BufferPool.smallSize {
+    if needed <= BufferPool.largeSize {
       let taken = loop.buffers.take(needed)
       larger.buffer = taken
       larger.base = taken.base
-      larger.capacity = BufferPool.smallSize
-    } else if needed > BufferPool.largeSize / 2, needed <= BufferPool.largeSize {
-      let taken = loop.buffers.take(needed)
-      larger.buffer = taken
-      larger.base = taken.base
-      larger.capacity = BufferPool.largeSize
+      larger.capacity = taken.capacity
     } else {
       larger.capacity = max(needed, 2 * capacity)
       larger.base = .allocate(byteCount: larger.capacity, alignment: 64)

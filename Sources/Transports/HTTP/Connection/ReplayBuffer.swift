@@ -72,7 +72,7 @@ struct ReplayBuffer {
       loop.buffers.put(buffer)
     }
     buffer = larger
-    capacity = needed > BufferPool.smallSize ? BufferPool.largeSize : BufferPool.smallSize
+    capacity = larger.capacity
   }
 
   /// The next attempt begins with the first byte.
