@@ -35,6 +35,37 @@ struct ImmediateMiddlewareTests {
     #expect(harness.service.counts().map(\.refused).prefix(3) == [0, 1, 0])
   }
 
+  /// Long runs are put together from pieces of two, three and four elements: wherever in them one refuses, and whether or not one
+  /// that may wait stands between them.
+  @Test(arguments: 0...10) func aRefusalAnywhereInALongRunIsHeardByAllAbove(refusing place: Int) async throws {
+    for waits in [false, true] {
+      let seen = Seen()
+      func element(_ number: Int) -> Around { Around("\(number)", seen, refuses: number == place ? .rateLimited : nil) }
+      let harness = try ChainHarness(.tcp) {
+        element(1)
+        element(2)
+        if !waits { element(3) } else { Pass() }
+        Chain {
+          element(4); element(5)
+        }
+        if waits { Pass() }
+        if waits { element(6) } else { Chain { element(6) } }
+        element(7)
+        element(8).named("eighth")
+        element(9)
+        element(10)
+      }
+      let isRefused = place != 0 && !(waits && place == 3)
+      #expect(await harness.run() == (isRefused ? .refused(.rateLimited) : .served()))
+      let all = (1...10).filter { !waits || $0 != 3 }
+      let entered = all.filter { !isRefused || $0 <= place }
+      let left = entered.filter { !isRefused || $0 < place }.reversed()
+      #expect(
+        seen.all == entered.map { "before \($0)" }
+          + left.map { isRefused ? "failed \($0): rateLimited" : "after \($0)" })
+    }
+  }
+
   @Test func theErrorThatOneReturnsIsThrownOn() async throws {
     let seen = Seen()
     let harness = try ChainHarness(.tcp) {

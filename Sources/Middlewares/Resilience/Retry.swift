@@ -89,28 +89,54 @@ public struct Retry: Middleware, RepeatingElement {
   /// What it has done so far, over all loops.
   public func report() -> RetryReport { allowance.report }
 
-  public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
+  // Inlined into the run of elements that it stands in: where nothing fails it is not a frame of its own.
+  @inlinable @inline(__always) public func handle(_ exchange: Exchange, next: Next) async throws -> Summary {
+    begin(exchange)
+    if perTry != nil { return try await goOn(exchange, failures: 0, next) }
+    do {
+      return try await next()
+    } catch {
+      return try await recover(exchange, error, next)
+    }
+  }
+
+  @usableFromInline func begin(_ exchange: Exchange) {
     allowance.saw(exchange)
     if replay > 0 { exchange.keepForRepeat(upTo: replay) }
-    var failures = 0
+    exchange.attemptsLeft = attempts - 1
+  }
+
+  @usableFromInline func recover(_ exchange: Exchange, _ error: any Error, _ next: Next) async throws -> Summary {
+    try await pause(exchange, failures: 1, after: error)
+    return try await goOn(exchange, failures: 1, next)
+  }
+
+  @usableFromInline func goOn(_ exchange: Exchange, failures before: Int, _ next: Next) async throws -> Summary {
+    var failures = before
     while true {
       do {
         exchange.attemptsLeft = attempts - failures - 1
         guard let perTry else { return try await next() }
         return try await exchange.withDeadline(untilAnswered: perTry, next)
-      } catch let rejection as Rejection {
+      } catch {
         failures += 1
-        let isGranted = exchange.isRepeatGranted
-        exchange.isRepeatGranted = false
-        guard !exchange.isCommitted, isGranted || grants(exchange, after: rejection) else { throw rejection }
-        // The log shows what was given up on; the exchange itself may yet end well.
-        exchange.runtime.log(.debug, "retry: exchange \(exchange.id), attempt \(failures) of \(attempts): \(rejection)")
-        let pause = pause(after: failures, rejection, on: exchange)
-        if pause > .zero { try await exchange.sleep(for: pause) }
-        exchange.attempt += 1
-        exchange.beginRepeat()
+        try await pause(exchange, failures: failures, after: error)
       }
     }
+  }
+
+  /// Gets ready for the next attempt, or throws what ended the last one.
+  private func pause(_ exchange: Exchange, failures: Int, after error: any Error) async throws {
+    guard let rejection = error as? Rejection else { throw error }
+    let isGranted = exchange.isRepeatGranted
+    exchange.isRepeatGranted = false
+    guard !exchange.isCommitted, isGranted || grants(exchange, after: rejection) else { throw rejection }
+    // The log shows what was given up on; the exchange itself may yet end well.
+    exchange.runtime.log(.debug, "retry: exchange \(exchange.id), attempt \(failures) of \(attempts): \(rejection)")
+    let pause = pause(after: failures, rejection, on: exchange)
+    if pause > .zero { try await exchange.sleep(for: pause) }
+    exchange.attempt += 1
+    exchange.beginRepeat()
   }
 
   /// A status that means "try again" is thrown while another attempt is possible, and comes back to `handle`.

@@ -57,7 +57,7 @@ extension Listener {
       transport, address, name, Then(chain(), destination()),
       { ready in
         { exchange in
-          try await ready.program.pass(exchange, Program.Needs.value) { _ in throw exchange.nothingMatched() }
+          try await ready.program.through(exchange, Program.Needs.value) { throw exchange.nothingMatched() }
         }
       },
       { ready, head, exchange in try ready.program.respond(&head, on: exchange) })

@@ -38,6 +38,22 @@
 }
 
 extension Chain: TransparentElement where Content: TransparentElement {
+  public typealias Held = Content.Held
+
+  @inlinable public var isImmediate: Bool { content.isImmediate }
+
+  @inlinable public func before(_ exchange: Content.Carrier, _ needed: Content.Needs.Value) throws -> Held {
+    try content.before(exchange, needed)
+  }
+
+  @inlinable public func after(_ exchange: Content.Carrier, _ held: Held, _ summary: Summary) {
+    content.after(exchange, held, summary)
+  }
+
+  @inlinable public func failed(_ exchange: Content.Carrier, _ held: Held, _ error: any Error) -> any Error {
+    content.failed(exchange, held, error)
+  }
+
   @inlinable @inline(__always) public func through(
     _ exchange: Content.Carrier, _ needed: Content.Needs.Value, next: Next
   ) async throws -> Summary {

@@ -45,6 +45,38 @@ extension Either: ChainElement where A.Carrier == B.Carrier, A.Gives == B.Gives 
 }
 
 extension Either: TransparentElement where A: TransparentElement, B: TransparentElement, A.Carrier == B.Carrier {
+  public typealias Held = HeldByEither<A.Held, B.Held>
+
+  @inlinable public var isImmediate: Bool {
+    switch self {
+    case .first(let a): a.isImmediate
+    case .second(let b): b.isImmediate
+    }
+  }
+
+  @inlinable public func before(_ exchange: A.Carrier, _ needed: (A.Needs.Value, B.Needs.Value)) throws -> Held {
+    switch self {
+    case .first(let a): .first(try a.before(exchange, needed.0))
+    case .second(let b): .second(try b.before(exchange, needed.1))
+    }
+  }
+
+  @inlinable public func after(_ exchange: A.Carrier, _ held: Held, _ summary: Summary) {
+    switch (self, held) {
+    case (.first(let a), .first(let held)): a.after(exchange, held, summary)
+    case (.second(let b), .second(let held)): b.after(exchange, held, summary)
+    default: break
+    }
+  }
+
+  @inlinable public func failed(_ exchange: A.Carrier, _ held: Held, _ error: any Error) -> any Error {
+    switch (self, held) {
+    case (.first(let a), .first(let held)): a.failed(exchange, held, error)
+    case (.second(let b), .second(let held)): b.failed(exchange, held, error)
+    default: error
+    }
+  }
+
   @inlinable public func through(
     _ exchange: A.Carrier, _ needed: (A.Needs.Value, B.Needs.Value), next: Next
   ) async throws -> Summary {
@@ -62,4 +94,10 @@ extension Either: Middleware where A: Middleware, B: Middleware {
     case .second(let b): try await b.handle(exchange, next: next)
     }
   }
+}
+
+/// What the branch that was taken holds while the rest runs.
+@frozen public enum HeldByEither<A, B> {
+  case first(A)
+  case second(B)
 }

@@ -7,6 +7,8 @@
   public static var label: String { "chain" }
   @inlinable public static var throwsLate: Bool { false }
   @inlinable public init() {}
+  @inlinable public var isImmediate: Bool { true }
+  @inlinable public func before(_ exchange: Carrier, _ needed: Void) {}
   @inlinable public func through(_ exchange: Carrier, _ needed: Void, next: Next) async throws -> Summary {
     try await next()
   }

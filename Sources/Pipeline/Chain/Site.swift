@@ -65,6 +65,23 @@ package protocol SettlingDestination {}
 @usableFromInline func isSettling(_ type: Any.Type) -> Bool { type is any SettlingDestination.Type }
 
 extension Site: TransparentElement where Element: TransparentElement {
+  public typealias Held = Element.Held
+
+  @inlinable public var isImmediate: Bool { element.isImmediate }
+
+  @inlinable public func before(_ exchange: Carrier, _ needed: Element.Needs.Value) throws -> Held {
+    exchange.enter(index)
+    return try element.before(lift(exchange), needed)
+  }
+
+  @inlinable public func after(_ exchange: Carrier, _ held: Held, _ summary: Summary) {
+    element.after(lift(exchange), held, summary)
+  }
+
+  @inlinable public func failed(_ exchange: Carrier, _ held: Held, _ error: any Error) -> any Error {
+    element.failed(lift(exchange), held, error)
+  }
+
   // Inlined, so that a run of immediate elements becomes one function.
   @inlinable @inline(__always) public func through(
     _ exchange: Carrier, _ needed: Element.Needs.Value, next: Next

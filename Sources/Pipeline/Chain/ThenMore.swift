@@ -43,7 +43,66 @@ where A.Carrier == B.Carrier, B.Needs: MetByNothing, A.Carrier == C.Carrier, C.N
 }
 
 extension Then3: TransparentElement where A: TransparentElement {
+  /// What all but the last hold, and what the last one holds.
+  public typealias Held = (upper: (A.Held, B.Held), last: C.Held)
+
+  @inlinable public var isImmediate: Bool { c.isImmediate && isImmediateToLast }
+  @inlinable var isImmediateToLast: Bool { b.isImmediate && a.isImmediate }
+
+  @inlinable public func before(_ exchange: A.Carrier, _ needed: A.Needs.Value) throws -> Held {
+    let upper = try beforeLast(exchange, needed)
+    do {
+      return (upper, try c.before(exchange, C.Needs.value))
+    } catch {
+      throw failedAboveLast(exchange, upper, error)
+    }
+  }
+
+  @inlinable public func after(_ exchange: A.Carrier, _ held: Held, _ summary: Summary) {
+    c.after(exchange, held.last, summary)
+    afterLast(exchange, held.upper, summary)
+  }
+
+  @inlinable public func failed(_ exchange: A.Carrier, _ held: Held, _ error: any Error) -> any Error {
+    failedAboveLast(exchange, held.upper, c.failed(exchange, held.last, error))
+  }
+
+  @inlinable func beforeLast(_ exchange: A.Carrier, _ needed: A.Needs.Value) throws -> (A.Held, B.Held) {
+    let heldByA = try a.before(exchange, needed)
+    let heldByB: B.Held
+    do {
+      heldByB = try b.before(exchange, B.Needs.value)
+    } catch {
+      throw a.failed(exchange, heldByA, error)
+    }
+    return (heldByA, heldByB)
+  }
+
+  @inlinable func afterLast(_ exchange: A.Carrier, _ held: (A.Held, B.Held), _ summary: Summary) {
+    b.after(exchange, held.1, summary)
+    a.after(exchange, held.0, summary)
+  }
+
+  @inlinable func failedAboveLast(_ exchange: A.Carrier, _ held: (A.Held, B.Held), _ error: any Error) -> any Error {
+    a.failed(exchange, held.0, b.failed(exchange, held.1, error))
+  }
+
+  // A run of immediate elements is one async frame, whatever the last of them is: with an element below that waits, without a closure.
   @inlinable public func through(_ exchange: A.Carrier, _ needed: A.Needs.Value, next: Next) async throws -> Summary {
+    if isImmediate { return try await surround(exchange, needed, next: next) }
+    guard isImmediateToLast else { return try await nested(exchange, needed, next: next) }
+    let held = try beforeLast(exchange, needed)
+    let summary: Summary
+    do {
+      summary = try await c.through(exchange, C.Needs.value, next: next)
+    } catch {
+      throw failedAboveLast(exchange, held, error)
+    }
+    afterLast(exchange, held, summary)
+    return summary
+  }
+
+  @inlinable func nested(_ exchange: A.Carrier, _ needed: A.Needs.Value, next: Next) async throws -> Summary {
     try await a.through(exchange, needed) {
       try await b.through(exchange, B.Needs.value) {
         try await c.through(exchange, C.Needs.value, next: next)
@@ -113,7 +172,75 @@ where
 }
 
 extension Then4: TransparentElement where A: TransparentElement {
+  /// What all but the last hold, and what the last one holds.
+  public typealias Held = (upper: (A.Held, B.Held, C.Held), last: D.Held)
+
+  @inlinable public var isImmediate: Bool { d.isImmediate && isImmediateToLast }
+  @inlinable var isImmediateToLast: Bool { c.isImmediate && b.isImmediate && a.isImmediate }
+
+  @inlinable public func before(_ exchange: A.Carrier, _ needed: A.Needs.Value) throws -> Held {
+    let upper = try beforeLast(exchange, needed)
+    do {
+      return (upper, try d.before(exchange, D.Needs.value))
+    } catch {
+      throw failedAboveLast(exchange, upper, error)
+    }
+  }
+
+  @inlinable public func after(_ exchange: A.Carrier, _ held: Held, _ summary: Summary) {
+    d.after(exchange, held.last, summary)
+    afterLast(exchange, held.upper, summary)
+  }
+
+  @inlinable public func failed(_ exchange: A.Carrier, _ held: Held, _ error: any Error) -> any Error {
+    failedAboveLast(exchange, held.upper, d.failed(exchange, held.last, error))
+  }
+
+  @inlinable func beforeLast(_ exchange: A.Carrier, _ needed: A.Needs.Value) throws -> (A.Held, B.Held, C.Held) {
+    let heldByA = try a.before(exchange, needed)
+    let heldByB: B.Held
+    do {
+      heldByB = try b.before(exchange, B.Needs.value)
+    } catch {
+      throw a.failed(exchange, heldByA, error)
+    }
+    let heldByC: C.Held
+    do {
+      heldByC = try c.before(exchange, C.Needs.value)
+    } catch {
+      throw a.failed(exchange, heldByA, b.failed(exchange, heldByB, error))
+    }
+    return (heldByA, heldByB, heldByC)
+  }
+
+  @inlinable func afterLast(_ exchange: A.Carrier, _ held: (A.Held, B.Held, C.Held), _ summary: Summary) {
+    c.after(exchange, held.2, summary)
+    b.after(exchange, held.1, summary)
+    a.after(exchange, held.0, summary)
+  }
+
+  @inlinable func failedAboveLast(_ exchange: A.Carrier, _ held: (A.Held, B.Held, C.Held), _ error: any Error)
+    -> any Error
+  {
+    a.failed(exchange, held.0, b.failed(exchange, held.1, c.failed(exchange, held.2, error)))
+  }
+
+  // A run of immediate elements is one async frame, whatever the last of them is: with an element below that waits, without a closure.
   @inlinable public func through(_ exchange: A.Carrier, _ needed: A.Needs.Value, next: Next) async throws -> Summary {
+    if isImmediate { return try await surround(exchange, needed, next: next) }
+    guard isImmediateToLast else { return try await nested(exchange, needed, next: next) }
+    let held = try beforeLast(exchange, needed)
+    let summary: Summary
+    do {
+      summary = try await d.through(exchange, D.Needs.value, next: next)
+    } catch {
+      throw failedAboveLast(exchange, held, error)
+    }
+    afterLast(exchange, held, summary)
+    return summary
+  }
+
+  @inlinable func nested(_ exchange: A.Carrier, _ needed: A.Needs.Value, next: Next) async throws -> Summary {
     try await a.through(exchange, needed) {
       try await b.through(exchange, B.Needs.value) {
         try await c.through(exchange, C.Needs.value) {

@@ -17,6 +17,21 @@ extension When: TransparentElement where Content: TransparentElement {
   @inlinable public static var throwsLate: Bool { false }
   public typealias Unmet = Content.Unmet
   public typealias Gives = Unchanged
+  public typealias Held = Content.Held?
+
+  @inlinable public var isImmediate: Bool { content?.isImmediate ?? true }
+
+  @inlinable public func before(_ exchange: Content.Carrier, _ needed: Content.Needs.Value) throws -> Held {
+    try content?.before(exchange, needed)
+  }
+
+  @inlinable public func after(_ exchange: Content.Carrier, _ held: Held, _ summary: Summary) {
+    if let content, let held { content.after(exchange, held, summary) }
+  }
+
+  @inlinable public func failed(_ exchange: Content.Carrier, _ held: Held, _ error: any Error) -> any Error {
+    if let content, let held { content.failed(exchange, held, error) } else { error }
+  }
 
   @inlinable @inline(__always) public func through(
     _ exchange: Content.Carrier, _ needed: Content.Needs.Value, next: Next
