@@ -11,8 +11,17 @@ import Pipeline
   guard case .complete(let header, let length) = whole else { return 0 }
   Fuzzing.expect(length <= min(bytes.count, ProxyProtocolParser.maxLength), "a header of \(length) bytes")
   guard case .ip(let source, let sourcePort, let destination, let destinationPort) = header.addresses else { return 0 }
-  Fuzzing.expect(source.isIPv6 == destination.isIPv6, "two families")
-  _ = (sourcePort, destinationPort)
+  // One of the two may be IPv4 although the header says IPv6: a mapped address.
+  for version in [ProxyProtocolVersion.v1, .v2] {
+    var written: [UInt8] = []
+    ProxyProtocolWriter.append(
+      version, source: ClientAddress(.ip(source, port: sourcePort)),
+      destination: .ip(destination, port: destinationPort),
+      to: &written)
+    let again = ProxyProtocolHeader(version: version, addresses: header.addresses)
+    let read = outcome(written, ends: [written.count])
+    Fuzzing.expect(read == .complete(again, written.count), "\(again) was written as \(written) and read as \(read)")
+  }
   return 0
 }
 

@@ -116,4 +116,31 @@ package struct ByteBuilder: ~Copyable, @unchecked Sendable {
       rest = next
     }
   }
+
+  /// An IPv4 address from its bits in host order.
+  package mutating func append(dottedQuad bits: UInt32) {
+    let room = extend(by: 15)
+    var place = 0
+    var rest = bits
+    for octet in 0..<4 {
+      let value = UInt8(truncatingIfNeeded: rest &>> 24)
+      rest &<<= 8
+      if octet > 0 {
+        room[place] = UInt8(ascii: ".")
+        place &+= 1
+      }
+      let (hundreds, tens, ones) = (value / 100, value / 10 % 10, value % 10)
+      if hundreds > 0 {
+        room[place] = 48 &+ hundreds
+        place &+= 1
+      }
+      if value >= 10 {
+        room[place] = 48 &+ tens
+        place &+= 1
+      }
+      room[place] = 48 &+ ones
+      place &+= 1
+    }
+    count &-= 15 &- place
+  }
 }

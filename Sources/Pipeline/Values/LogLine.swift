@@ -75,9 +75,10 @@ package struct LogLine: ~Copyable, Sendable {
       append(UInt8(ascii: ":"))
       append(magnitude: UInt64(second % 60), digits: 2)
       calendar.second = time.seconds
-      calendar.text = copy(from: start)
+      calendar.text.clear()
+      calendar.text.append(UnsafeBufferPointer(rebasing: storage.bytes.bindMemory(to: UInt8.self)[start...]))
     } else {
-      append(calendar.text)
+      storage.append(calendar.text.bytes.bindMemory(to: UInt8.self))
     }
     append(UInt8(ascii: "."))
     append(magnitude: UInt64(time.nanoseconds / 1_000_000), digits: 3)
@@ -90,13 +91,7 @@ package struct LogLine: ~Copyable, Sendable {
 extension LogLine {
   /// Dotted quad, or RFC 5952.
   package mutating func append(_ address: IPAddress) {
-    guard address.isIPv6 else {
-      for i in 0..<4 {
-        if i > 0 { append(UInt8(ascii: ".")) }
-        append(magnitude: UInt64(address.byte(at: i)), digits: 1)
-      }
-      return
-    }
+    if let bits = address.v4Bits { return storage.append(dottedQuad: bits) }
     func group(_ i: Int) -> UInt16 { UInt16(address.byte(at: 2 * i)) << 8 | UInt16(address.byte(at: 2 * i + 1)) }
     var gap = 0..<0
     var start = 0
@@ -306,9 +301,9 @@ extension LogLine {
 }
 
 /// A second, written out.
-private struct CalendarSecond: Sendable {
+private struct CalendarSecond: ~Copyable, Sendable {
   var second: Int64 = 0
-  var text: [UInt8] = []
+  var text = ByteBuilder(capacity: 32)
 }
 
 /// A day of the Gregorian calendar.

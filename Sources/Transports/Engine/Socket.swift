@@ -288,6 +288,17 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
     return shim_recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
   }
 
+  /// The same, where the kernel is asked only if an event has come since the last read. It may have been for bytes that were read
+  /// before it was reported: of a large answer the last segment comes while the first is being read.
+  func isSilent() -> Bool {
+    guard descriptor >= 0, pushedBack.isEmpty, !readiness.contains(.hangUp), !readiness.contains(.gone) else {
+      return false
+    }
+    if !readiness.contains(.readable) { return true }
+    if isQuiet { readiness.remove(.readable) }
+    return !readiness.contains(.readable)
+  }
+
   // MARK: Splicing
 
   /// Moves bytes into a pipe within the kernel. `wouldBlock` says nothing about who is in the way: the socket may be

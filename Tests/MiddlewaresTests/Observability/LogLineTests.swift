@@ -43,8 +43,11 @@ private func json(_ bytes: [UInt8]) -> String { line { $0.append(value: bytes.sp
 
   @Test func writesAddressesAsTheyDescribeThemselves() {
     var random = SeededRandom(seed: 5)
-    var addresses = ["::", "::1", "1::", "1:0:0:2::", "1:0:2:0:3:0:4:0", "2001:db8::1", "fe80::1:0:0:1", "0:1::"]
-      .compactMap { IPAddress($0) }
+    var addresses = [
+      "0.0.0.0", "9.10.99.100", "255.255.255.255", "101.1.20.3", "::", "::1", "1::", "1:0:0:2::", "1:0:2:0:3:0:4:0",
+      "2001:db8::1", "fe80::1:0:0:1", "0:1::",
+    ]
+    .compactMap { IPAddress($0) }
     for _ in 0..<2000 {
       // Many zero groups, so that the shortening has work.
       var words: (UInt64, UInt64) = (0, 0)

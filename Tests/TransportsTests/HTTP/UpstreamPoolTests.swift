@@ -59,6 +59,31 @@ import Testing
     await world.stop()
   }
 
+  /// The edge of a segment may be reported after its bytes were read: that is nothing new to read.
+  @Test func anEventForBytesThatWereReadAlreadyCostsNoConnection() async throws {
+    let world = try World()
+    let link = UpstreamLink()
+    let (socket, far) = try await world.socket()
+    let (address, loop) = (address, world.loop)
+    await loop.run { loop in
+      let pool = loop.http.pool
+      socket.becameReady(.readable)
+      pool.put(RelaySide(socket), to: address, for: link)
+      #expect(pool.count == 1)
+      socket.becameReady(.readable)
+      #expect(pool.count == 1)
+      #expect(pool.take(link, [address])?.side.socket === socket)
+      #expect(!socket.mayRead)
+      pool.put(RelaySide(socket), to: address, for: link)
+    }
+    // What is there to read does, whether the loop has heard of it or hears of it now.
+    try far.send(Array("unasked".utf8))
+    while await loop.run({ $0.http.pool.count }) > 0 { await Task.yield() }
+    let descriptor = await loop.run { _ in socket.descriptor }
+    #expect(descriptor < 0)
+    await world.stop()
+  }
+
   @Test func theOldestGivesWayWhenTheShelfIsFull() async throws {
     let world = try World()
     let link = UpstreamLink(maxIdle: 2)

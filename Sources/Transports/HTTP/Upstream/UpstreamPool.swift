@@ -3,8 +3,8 @@ internal import Pipeline
 /// The idle upstream connections of one loop, by link: last in, first out, so that those that are not needed grow old.
 ///
 /// A connection whose upstream closes it, or speaks without being asked, leaves the pool at once. One that is idle for
-/// longer than its link allows is closed by a coarse sweep. Taking one out costs no system call: what the loop has been told
-/// of the socket says whether it is alive.
+/// longer than its link allows is closed by a coarse sweep. Taking one out costs no system call unless the loop has been told
+/// something of the socket since it was last read.
 final class UpstreamPool: TimerTarget {
   /// How late an idle connection may be closed.
   private static let sweepInterval = Duration.seconds(1)
@@ -37,7 +37,7 @@ final class UpstreamPool: TimerTarget {
 
     /// Something happened to a connection that waits: its upstream has closed it, or says what nobody asked for.
     func wake(_ stream: any ByteStream) {
-      guard let socket = stream as? Socket, socket.mayRead || socket.descriptor < 0,
+      guard let socket = stream as? Socket, !socket.isSilent(),
         let index = idle.firstIndex(where: { $0.side.stream === stream })
       else { return }
       idle.remove(at: index)
@@ -68,7 +68,7 @@ final class UpstreamPool: TimerTarget {
       loop.idleUpstreams.add(-1, at: 0)
       found.side.setWaker(nil)
       // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
-      if let socket = found.side.socket, socket.mayRead || socket.readiness.contains(.hangUp) {
+      if let socket = found.side.socket, !socket.isSilent() {
         socket.close()
         continue
       }
@@ -80,7 +80,7 @@ final class UpstreamPool: TimerTarget {
   /// Keeps a connection that has answered its last request to the last byte.
   func put(_ side: RelaySide, to address: SocketAddress, for link: UpstreamLink) {
     let loop = loop
-    let isDead = if let socket = side.socket { socket.mayRead || socket.readiness.contains(.hangUp) } else { false }
+    let isDead = side.socket.map { !$0.isSilent() } ?? false
     guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return side.stream.close() }
     let shelf = shelf(for: link)
     if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
