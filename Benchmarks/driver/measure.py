@@ -1,4 +1,4 @@
-"""The method: one worker on one core, load and origin on the other, rounds interleaved A B C A B C, CPU time per unit."""
+"""The method: one worker on one core, load and origin on the other, rounds interleaved A B C B C A, CPU time per unit."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from programs import PASSWORD, USER
+from programs import PASSWORD, USER, cpu_clock_ns
 
 
 class Origin:
@@ -21,6 +21,9 @@ class Origin:
         )
         ports = dict(self.process.stdout.readline().split() for _ in range(3))
         self.echo, self.source, self.http = (int(ports[name]) for name in ("echo", "source", "http"))
+
+    def cpu_ns(self):
+        return cpu_clock_ns(self.process.pid)
 
     def stop(self):
         self.process.kill()
@@ -51,6 +54,9 @@ class Load:
         if result["failed"]:
             raise RuntimeError(f"load: {result['failed']} of {result['units']} units failed")
         return result
+
+    def cpu_ns(self):
+        return cpu_clock_ns(self.process.pid)
 
     def close(self):
         if self.process.poll() is None:
@@ -99,6 +105,8 @@ def workloads():
                  ["bulk", 4, 3 * gigabyte], ["bulk", 4, 2 * gigabyte], source=True),
         Workload("bulk1", "bulk relay, 1 connection", "s/GB", RELAYS,
                  ["bulk", 1, 2 * gigabyte], ["bulk", 1, 1 * gigabyte], source=True),
+        Workload("bulk64", "bulk relay, 64 connections", "s/GB", RELAYS,
+                 ["bulk", 64, 4 * gigabyte], ["bulk", 64, 2 * gigabyte], source=True),
         Workload("pingpong4", "64 B ping-pong, 4 connections", micro, RELAYS,
                  ["pingpong", 4, 40_000, 2_000], ["pingpong", 4, 20_000, 1_000]),
         Workload("pingpong64", "64 B ping-pong, 64 connections", micro, RELAYS,
@@ -151,7 +159,8 @@ class Bench:
         # Round 0 warms up (caches, pools, the branch predictor) and is not counted.
         for number in range(self.rounds + 1):
             line = []
-            for key in keys:
+            # Another one begins each round: what follows a busy neighbour finds other caches than what follows a light one.
+            for key in keys[number % len(keys):] + keys[:number % len(keys)]:
                 sample = self.measure(programs[key], arguments, workload)
                 line.append(f"{key} {sample['cost']:.3g}")
                 if number > 0:
@@ -167,18 +176,19 @@ class Bench:
     def measure(self, program, arguments, workload):
         load = self.load(program, arguments, workload)
         try:
-            before = program.cpu_ns()
+            before, around = program.cpu_ns(), self.origin.cpu_ns() + load.cpu_ns()
             result = load.run()
             # What is still to be torn down or logged belongs to the run.
             time.sleep(0.03)
             spent = program.cpu_ns() - before
+            whole = spent + self.origin.cpu_ns() + load.cpu_ns() - around
         finally:
             load.close()
         if workload.source:
-            cost, rate = spent / result["bytes"], result["bytes"] / result["seconds"] / 1e9
+            unit, rate = result["bytes"], result["bytes"] / result["seconds"] / 1e9
         else:
-            cost, rate = spent / 1000 / result["units"], result["units"] / result["seconds"]
-        return {"cost": cost, "rate": rate, "p50": result["p50"], "p99": result["p99"]}
+            unit, rate = 1000 * result["units"], result["units"] / result["seconds"]
+        return {"cost": spent / unit, "whole": whole / unit, "rate": rate, "p50": result["p50"], "p99": result["p99"]}
 
     def idle(self, available, connections):
         """Resident memory per idle tunnel, KB. A fresh process each time, since memory once taken is rarely given back."""

@@ -16,6 +16,15 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def cpu_clock_ns(pid):
+    """Exact run time of a process by the scheduler, threads that have ended included.
+
+    This is the process's CPU clock: the sum of what /proc/PID/task/*/schedstat shows for the living threads,
+    plus that of the dead ones, which matters for a program with one thread per connection.
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2)
+
+
 class Program:
     """One running proxy. `directory` holds its configuration and log."""
 
@@ -71,12 +80,7 @@ class Program:
         return found
 
     def cpu_ns(self):
-        """Exact run time by the scheduler, threads that have ended included.
-
-        This is the process's CPU clock: the sum of what /proc/PID/task/*/schedstat shows for the living threads,
-        plus that of the dead ones, which matters for a program with one thread per connection.
-        """
-        return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in self.pids())
+        return sum(cpu_clock_ns(pid) for pid in self.pids())
 
     def resident_kb(self):
         total = 0
