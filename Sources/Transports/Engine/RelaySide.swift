@@ -4,13 +4,21 @@ internal import Pipeline
 
 /// One end of a relay: a socket, which is read and written by system calls directly, or any other byte stream.
 struct RelaySide {
-  let stream: any ByteStream
   /// The stream, if it is a plain socket.
   let socket: Socket?
+  /// The stream, if it is none. One of the two is there: a copy counts one reference, and there are many.
+  private let other: (any ByteStream)?
 
   init(_ stream: any ByteStream) {
-    self.stream = stream
     socket = stream as? Socket
+    other = socket == nil ? stream : nil
+  }
+
+  @inline(__always)
+  var stream: any ByteStream {
+    if let socket { return socket }
+    // Sound: see `init`.
+    return other!
   }
 
   @inline(__always)
