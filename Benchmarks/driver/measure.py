@@ -1,9 +1,10 @@
-"""The method: one worker on one core, load and origin on the other, rounds interleaved A B C B C A, CPU time per unit."""
+"""The method: one worker on one core, load and origin on the other, rounds interleaved, each in another order, CPU time per unit."""
 
 import base64
 import json
 import mmap
 import os
+import random
 import statistics
 import struct
 import subprocess
@@ -159,8 +160,9 @@ class Bench:
         # Round 0 warms up (caches, pools, the branch predictor) and is not counted.
         for number in range(self.rounds + 1):
             line = []
-            # Another one begins each round: what follows a busy neighbour finds other caches than what follows a light one.
-            for key in keys[number % len(keys):] + keys[:number % len(keys)]:
+            # In another order each round, and the same in every run: what follows a busy neighbour finds other caches than what
+            # follows a light one.
+            for key in random.Random(f"{workload.key} {number}").sample(keys, len(keys)):
                 sample = self.measure(programs[key], arguments, workload)
                 line.append(f"{key} {sample['cost']:.3g}")
                 if number > 0:

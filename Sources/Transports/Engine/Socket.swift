@@ -291,7 +291,8 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// The same, where the kernel is asked only if an event has come since the last read. It may have been for bytes that were read
   /// before it was reported: of a large answer the last segment comes while the first is being read.
   func isSilent() -> Bool {
-    guard descriptor >= 0, pushedBack.isEmpty, !readiness.contains(.hangUp), !readiness.contains(.gone) else {
+    // Of a muted one no further event would come.
+    guard descriptor >= 0, !isMuted, pushedBack.isEmpty, readiness.isDisjoint(with: [.hangUp, .gone]) else {
       return false
     }
     if !readiness.contains(.readable) { return true }
