@@ -3,6 +3,8 @@
 //   load CORE PORT pingpong CONNECTIONS COUNT WARMUP   64 bytes there and back, COUNT times over all connections
 //   load CORE PORT connect  IN_FLIGHT   COUNT WARMUP   connect, 64 bytes there and back, close; COUNT connections
 //   load CORE PORT bulk     CONNECTIONS BYTES          download BYTES in all, then close
+//   load CORE PORT paced    CONNECTIONS BYTES origin|client SPEED   the same at SPEED bytes a second in all, kept by the origin's
+//                                                      sending or by the client's reading, in steps of 10 ms
 //   load CORE PORT idle     CONNECTIONS                64 bytes there and back once, then hold the connections
 //   load CORE PORT http     CONNECTIONS COUNT WARMUP TARGET [FIELD]   GET on kept connections, COUNT over all of them
 // followed by nothing, or (not http) by  TARGET_PORT USER PASSWORD: SOCKS5 CONNECT to 127.0.0.1:TARGET_PORT with RFC 1929.
@@ -12,9 +14,9 @@
 // prints one JSON line when it is over, and waits for another line before it closes what is still open.
 #include "sockets.h"
 
-enum { message = 64, max_events = 256, sink = 256 * 1024 };
+enum { message = 64, max_events = 256, sink = 256 * 1024, tick_ns = 10 * 1000 * 1000 };
 
-enum mode { PINGPONG, CONNECT, BULK, IDLE, HTTP };
+enum mode { PINGPONG, CONNECT, BULK, PACED, IDLE, HTTP };
 
 // What a connection waits for. The SOCKS5 states are left out without a user.
 enum state { CONNECTING, METHOD, AUTHENTICATED, REPLY, TALKING, BODY, HOLDING, OVER };
@@ -26,10 +28,12 @@ struct connection {
   uint8_t answer[4096];
   uint64_t began;    // of the current message, or of the connection
   uint64_t left;     // bulk, http: bytes to come
+  uint64_t due;      // paced by the client: bytes it may read now
 };
 
 static enum mode mode;
 static uint16_t port, target_port;
+static uint64_t origin_speed, client_speed; // of one connection, bytes a second; 0 without a pace
 static const char *user, *password;
 static int epoll;
 static struct connection *connections;
@@ -73,7 +77,8 @@ static void start_talking(struct connection *c) {
   c->have = 0;
   if (mode == BULK) {
     uint8_t request[8];
-    for (int i = 0; i < 8; i++) request[i] = (uint8_t)(c->left >> (56 - 8 * i));
+    uint64_t wish = origin_speed / 100000 << 48 | c->left;
+    for (int i = 0; i < 8; i++) request[i] = (uint8_t)(wish >> (56 - 8 * i));
     send_all(c, request, sizeof request);
   } else {
     send_message(c);
@@ -284,6 +289,45 @@ static void run_until_goal(void) {
   }
 }
 
+// Reads what the ticks that have passed allow, as a slow client does, until all is over.
+static void read_at_pace(void) {
+  static char discard[sink];
+  uint64_t next = now_ns(), last = next, idle_limit = 20ull * 1000 * 1000 * 1000;
+  while (finished < goal && failed < 1000) {
+    if (now_ns() - last > idle_limit) {
+      fprintf(stderr, "load: nothing happened for 20 seconds (%lu bytes)\n", bytes);
+      exit(1);
+    }
+    next += tick_ns;
+    struct timespec until = {.tv_sec = (time_t)(next / 1000000000), .tv_nsec = (long)(next % 1000000000)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {}
+    for (int i = 0; i < parallel; i++) {
+      struct connection *c = &connections[i];
+      if (c->state == OVER) continue;
+      if (c->state == CONNECTING) {
+        after_connect(i);
+        continue;
+      }
+      c->due += client_speed / 100;
+      while (c->due > 0) {
+        ssize_t n = recv(c->fd, discard, c->due < sink ? c->due : sink, MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN) break;
+        if (n > 0) {
+          last = now_ns();
+          bytes += (uint64_t)n;
+          c->left -= (uint64_t)n;
+          c->due -= (uint64_t)n;
+          if (c->left > 0) continue;
+        }
+        if (c->left > 0) failed++;
+        finished++;
+        close_connection(c);
+        break;
+      }
+    }
+  }
+}
+
 static void phase(uint64_t count) {
   begun = finished = latency_count = bytes = 0;
   goal = count;
@@ -321,10 +365,10 @@ static void wait_for_line(void) {
 }
 
 int main(int count, char **arguments) {
-  const char *names[] = {"pingpong", "connect", "bulk", "idle", "http"};
+  const char *names[] = {"pingpong", "connect", "bulk", "paced", "idle", "http"};
   int at = 4;
   if (count < 5) {
-    fprintf(stderr, "usage: load CORE PORT pingpong|connect|bulk|idle|http … (see the head of load.c)\n");
+    fprintf(stderr, "usage: load CORE PORT pingpong|connect|bulk|paced|idle|http … (see the head of load.c)\n");
     return 2;
   }
   for (mode = PINGPONG; mode < HTTP && strcmp(arguments[3], names[mode]) != 0; mode++) {}
@@ -333,6 +377,16 @@ int main(int count, char **arguments) {
   parallel = atoi(arguments[at++]);
   uint64_t amount = mode == IDLE ? 0 : strtoull(arguments[at++], NULL, 10);
   uint64_t warmup = mode == PINGPONG || mode == CONNECT || mode == HTTP ? strtoull(arguments[at++], NULL, 10) : 0;
+  if (mode == PACED) {
+    if (count - at < 2) {
+      fprintf(stderr, "load: paced needs origin|client and a speed in bytes a second\n");
+      return 2;
+    }
+    bool by_client = strcmp(arguments[at], "client") == 0;
+    *(by_client ? &client_speed : &origin_speed) = strtoull(arguments[at + 1], NULL, 10) / (uint64_t)parallel;
+    at += 2;
+    mode = BULK;
+  }
   memset(out, 'm', sizeof out);
   if (mode == HTTP) {
     const char *target = count > at ? arguments[at] : "/", *field = count > at + 1 ? arguments[at + 1] : "";
@@ -392,8 +446,10 @@ int main(int count, char **arguments) {
     phase((uint64_t)parallel);
     open_all();
     for (int i = 0; i < parallel; i++) connections[i].left = amount / (uint64_t)parallel;
-    run_until_goal();
+    if (client_speed > 0) read_at_pace();
+    else run_until_goal();
     break;
+  case PACED: // has become BULK
   case IDLE: break;
   }
   double seconds = (double)(now_ns() - start) / 1e9;

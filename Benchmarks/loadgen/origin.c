@@ -1,11 +1,12 @@
 // origin: the server behind every proxy of a run. Three ports of 127.0.0.1, printed as `echo N`, `source N` and `http N`:
 //   echo    sends back what it receives
-//   source  reads 8 bytes (big endian: a length), sends that many bytes, and closes
+//   source  reads 8 bytes (big endian: 16 bits of speed, 48 of length), sends that many bytes, and closes. A speed is counted in
+//           100 kB/s and kept in steps of 10 ms; 0 is as fast as it goes
 //   http    answers requests without a body on kept connections, GET /128 with 128 bytes
 // Usage: origin CORE
 #include "sockets.h"
 
-enum { chunk = 256 * 1024, max_events = 256, max_fd = 1 << 15 };
+enum { chunk = 256 * 1024, max_events = 256, max_fd = 1 << 15, tick_ns = 10 * 1000 * 1000 };
 
 enum kind { KIND_ECHO, KIND_SOURCE, KIND_HTTP };
 
@@ -16,9 +17,13 @@ struct connection {
   char head[2048];
   uint32_t have;   // of the request
   uint64_t left;   // to send
+  uint64_t pace;   // bytes a tick; 0 without a pace
+  uint64_t credit; // what the ticks up to now allow
 };
 
 static struct connection connections[max_fd];
+static int paced[max_fd], paced_count;
+static uint64_t next_tick;
 static char buffer[chunk];
 
 static int listen_on_loopback(uint16_t *port) {
@@ -59,6 +64,11 @@ static void echo(int fd) {
 
 static void pour(int epoll, int fd) {
   struct connection *c = &connections[fd];
+  if (c->pace > 0) {
+    // The client says nothing more, so this is its end.
+    if (recv(fd, buffer, 1, 0) >= 0 || errno != EAGAIN) drop(fd);
+    return;
+  }
   while (c->have < sizeof c->request) {
     ssize_t n = recv(fd, c->request + c->have, sizeof c->request - c->have, 0);
     if (n <= 0) {
@@ -68,6 +78,13 @@ static void pour(int epoll, int fd) {
     c->have += (uint32_t)n;
     if (c->have == sizeof c->request) {
       for (int i = 0; i < 8; i++) c->left = c->left << 8 | c->request[i];
+      c->pace = (c->left >> 48) * 1000;
+      c->left &= (1ull << 48) - 1;
+      if (c->pace > 0) {
+        if (paced_count == 0) next_tick = now_ns();
+        paced[paced_count++] = fd;
+        return;
+      }
       watch(epoll, EPOLL_CTL_MOD, fd, EPOLLOUT, (uint64_t)fd);
     }
   }
@@ -80,6 +97,31 @@ static void pour(int epoll, int fd) {
     c->left -= (uint64_t)n;
   }
   drop(fd);
+}
+
+// Sends what the ticks that have passed allow. Returns how many milliseconds there are to the next one; -1 without anyone to serve.
+static int pour_paced(void) {
+  uint64_t now = now_ns(), ticks = 0;
+  for (; paced_count > 0 && next_tick <= now; next_tick += tick_ns) ticks++;
+  for (int i = 0; ticks > 0 && i < paced_count;) {
+    int fd = paced[i];
+    struct connection *c = &connections[fd];
+    c->credit += ticks * c->pace;
+    while (c->open && c->left > 0 && c->credit > 0) {
+      uint64_t most = c->left < c->credit ? c->left : c->credit;
+      ssize_t n = send(fd, buffer, most < chunk ? (size_t)most : chunk, MSG_NOSIGNAL);
+      if (n < 0) {
+        if (errno != EAGAIN) drop(fd);
+        break;
+      }
+      c->left -= (uint64_t)n;
+      c->credit -= (uint64_t)n;
+    }
+    if (c->open && c->left == 0) drop(fd);
+    if (c->open) i++;
+    else paced[i] = paced[--paced_count];
+  }
+  return paced_count == 0 ? -1 : (int)((next_tick - now) / 1000000) + 1;
 }
 
 // Sends what is left of the body. False when the connection takes no more now, or is over.
@@ -153,7 +195,7 @@ int main(int count, char **arguments) {
 
   struct epoll_event events[max_events];
   for (;;) {
-    int n = epoll_wait(epoll, events, max_events, -1);
+    int n = epoll_wait(epoll, events, max_events, pour_paced());
     for (int i = 0; i < n; i++) {
       int fd = (int)events[i].data.u64;
       if (fd == listeners[KIND_ECHO] || fd == listeners[KIND_SOURCE] || fd == listeners[KIND_HTTP]) {
@@ -168,7 +210,7 @@ int main(int count, char **arguments) {
           c->open = true;
           c->kind = kind;
           c->have = 0;
-          c->left = 0;
+          c->left = c->pace = c->credit = 0;
           watch(epoll, EPOLL_CTL_ADD, accepted, EPOLLIN, (uint64_t)accepted);
         }
       } else if (!connections[fd].open) {

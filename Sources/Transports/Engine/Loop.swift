@@ -221,7 +221,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
       takeRemoteWork()
     }
     pipes.closeAll()
-    stall.turnEnded()
+    stall.turnEnded(Self.preciseNow)
     threadIdentity.store(0, ordering: .sequentiallyConsistent)
   }
 
@@ -254,7 +254,8 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   }
 
   private func poll() {
-    var timeout = jobs.isEmpty && requeued.isEmpty ? pollTimeout() : 0
+    let present = Self.preciseNow
+    var timeout = jobs.isEmpty && requeued.isEmpty ? pollTimeout(present) : 0
     if let stopEnds {
       // What is left may be waiting for something that no loop sees.
       let left = max((stopEnds - now).nanosecondsClamped / 1_000_000, 1)
@@ -266,7 +267,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
         remotePending.load(ordering: .sequentiallyConsistent) || stopping.load(ordering: .sequentiallyConsistent)
       if workCame { timeout = 0 }
     }
-    stall.turnEnded()
+    stall.turnEnded(present)
     poller.wait(milliseconds: timeout) { fd, generation, readiness in
       if let target = slots.target(fd, generation) { target.becameReady(readiness) }
     } woke: {
@@ -276,13 +277,12 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
   }
 
   /// Milliseconds until the next timer, rounded up, or -1 when none is armed.
-  private func pollTimeout() -> Int32 {
+  private func pollTimeout(_ present: Instant) -> Int32 {
     guard let next = timers.nextTick else { return -1 }
     let (due, overflow) = next.multipliedReportingOverflow(by: 1_000_000)
     if overflow { return .max }
-    let present = Self.preciseNow.nanoseconds
-    if due <= present { return 0 }
-    return Int32(clamping: (due - present + 999_999) / 1_000_000)
+    if due <= present.nanoseconds { return 0 }
+    return Int32(clamping: (due - present.nanoseconds + 999_999) / 1_000_000)
   }
 
   private func refreshTime() {

@@ -253,7 +253,7 @@ final class Relay: StreamWaker, TimerTarget, RequeuedWork, GatheredOwner {
   private func rest(_ rests: inout Bool, _ shall: Bool, _ source: Socket?) {
     if rests == shall { return }
     rests = shall
-    if shall { source?.mute() } else { source?.unmute() }
+    if shall { source?.mute() } else { source?.mayReadMuted() }
   }
 
   // MARK: Time

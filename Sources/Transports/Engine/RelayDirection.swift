@@ -114,7 +114,7 @@ struct RelayDirection {
           // Only "would block" ends the attempts: a stream that is no socket may take less than it could.
           if spillStart < spillEnd { continue }
           dropSpill(loop)
-          source.socket?.unmute()
+          source.socket?.mayReadMuted()
         case .wouldBlock: return .blocked
         case .end: return .sinkFailed(EPIPE)
         case .failed(let code): return .sinkFailed(code)
@@ -228,7 +228,7 @@ struct RelayDirection {
           progressed = true
           if inPipe == 0 {
             pipeIsFull = false
-            source.unmute()
+            source.mayReadMuted()
           }
         case .wouldBlock: break
         case .end: return .sinkFailed(EPIPE)

@@ -83,9 +83,23 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   /// Undoes `mute`. What arrived meanwhile is readable at once.
   func unmute() {
     guard isMuted, descriptor >= 0 else { return }
-    isMuted = false
     readiness.insert(.readable)
+    listenAgain()
+  }
+
+  /// The reader takes more again. Arriving bytes wake it only once a read has found nothing: with a sender who is always ahead
+  /// that never happens, and the poller is not told of each pause.
+  func mayReadMuted() { if isMuted { readiness.insert(.readable) } }
+
+  private func listenAgain() {
+    isMuted = false
     loop.modify(descriptor, generation, .connection)
+  }
+
+  /// A read has shown that the socket is empty.
+  func noteNothingToRead() {
+    readiness.remove(.readable)
+    if isMuted { listenAgain() }
   }
 
   // MARK: Reading
@@ -98,7 +112,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
     while true {
       let count = shim_recv(descriptor, buffer, capacity, 0)
       if count > 0 {
-        if count < capacity, !readiness.contains(.hangUp) { readiness.remove(.readable) }
+        if count < capacity, !readiness.contains(.hangUp) { noteNothingToRead() }
         if firstBytes != nil, !screen(UnsafeRawBufferPointer(start: buffer, count: count)) { return .failed(EPROTO) }
         return .bytes(count)
       }
@@ -106,7 +120,7 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
       switch errno {
       case EINTR: continue
       case EAGAIN:
-        readiness.remove(.readable)
+        noteNothingToRead()
         return .wouldBlock
       case let code: return .failed(code)
       }
@@ -317,8 +331,6 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
     }
     return outcome
   }
-
-  func noteNothingToRead() { readiness.remove(.readable) }
 
   private static func splice(_ from: Int32, _ to: Int32, _ count: Int) -> Outcome {
     while true {

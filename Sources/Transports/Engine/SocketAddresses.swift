@@ -19,6 +19,14 @@ extension SocketAddress {
     }
   }
 
+  /// Whether what goes there never leaves this machine.
+  var isLoopback: Bool {
+    switch self {
+    case .ip(let address, _): address.isLoopback
+    case .unix: false
+    }
+  }
+
   /// Calls `body` with the address as the kernel wants it. The path of a Unix socket is at most 107 bytes (checked where
   /// a `SocketAddress` is read); a longer one is cut and will not be found.
   func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {

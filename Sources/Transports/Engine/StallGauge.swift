@@ -38,12 +38,43 @@ final class StallGauge: Sendable {
   private let label = Atomic<UInt>(0)
   /// Written by the exchanges themselves.
   let current = CurrentElement()
+  /// Turns that took too long and have ended, as many as the watchdog can have missed.
+  private let longTurns = Mutex<[LongTurn]>([])
+
+  /// A stall that is over.
+  struct LongTurn {
+    var began: Instant
+    var ended: Instant
+    /// Of what ran last in it.
+    var name: String
+  }
 
   @inline(__always)
   func turnBegan(_ now: Instant) { began.store(now.nanoseconds, ordering: .relaxed) }
 
   @inline(__always)
-  func turnEnded() { began.store(0, ordering: .relaxed) }
+  func turnEnded(_ now: Instant) {
+    let start = Instant(nanoseconds: began.load(ordering: .relaxed))
+    began.store(0, ordering: .relaxed)
+    if now - start > StallDetector.limit { noteLongTurn(start, now) }
+  }
+
+  @inline(never)
+  private func noteLongTurn(_ start: Instant, _ now: Instant) {
+    // 0: it waits already.
+    if start.nanoseconds == 0 { return }
+    let turn = LongTurn(began: start, ended: now, name: currentName)
+    longTurns.withLock { if $0.count < 16 { $0.append(turn) } }
+  }
+
+  func takeLongTurns() -> [LongTurn] {
+    longTurns.withLock { turns in
+      // Nearly always: no array changes hands.
+      if turns.isEmpty { return [] }
+      defer { turns.removeAll(keepingCapacity: true) }
+      return turns
+    }
+  }
 
   @inline(__always)
   func clearLabel() {

@@ -4,12 +4,11 @@ internal import Pipeline
 /// A thread that looks at every loop some times a second and says which one does not get on, and because of what.
 ///
 /// Everything on a loop waits while one piece of its work blocks, so a stall is a bug of that piece (a blocking call
-/// that belongs on the offload pool, or a computation without end). The report names it while it lasts.
+/// that belongs on the offload pool, or a computation without end). The report names it while it lasts; a stall that was over
+/// before the thread looked is noted by the loop itself.
 final class StallWatchdog: @unchecked Sendable {
-  // Sound as Sendable: `loops`, `report` and `interval` never change, the detectors are used by the thread alone, and
-  // `stopped` stands under the condition's mutex.
-  static let interval = Duration.milliseconds(20)
-
+  // Sound as Sendable: `loops` and `report` never change, the detectors are used by the thread alone, and `stopped` stands
+  // under the condition's mutex.
   private let loops: [(index: Int, gauge: StallGauge)]
   private let report: @Sendable (String) -> Void
   private let condition = Condition()
@@ -39,21 +38,51 @@ final class StallWatchdog: @unchecked Sendable {
 
   private func run() {
     var detectors = loops.map { _ in StallDetector() }
+    var pace = WatchdogPace()
     condition.lock()
     while !stopped {
-      condition.wait(for: Self.interval)
+      condition.wait(for: pace.interval)
       let now = Loop.preciseNow
+      var someoneIsBusy = false
       for (position, loop) in loops.enumerated() {
         let before = detectors[position].stalls
-        let stall = detectors[position].look(turnStart: loop.gauge.turnStart, now: now)
+        // A turn that was reported while it lasted is not reported again when it has ended.
+        for turn in loop.gauge.takeLongTurns() {
+          someoneIsBusy = true
+          if let stall = detectors[position].look(turnStart: turn.began, now: turn.ended) {
+            report(stall, "loop \(loop.index) was stalled", turn.name)
+          }
+        }
+        let turnStart = loop.gauge.turnStart
+        if turnStart != nil { someoneIsBusy = true }
+        if let stall = detectors[position].look(turnStart: turnStart, now: now) {
+          report(stall, "loop \(loop.index) is stalled", loop.gauge.currentName)
+        }
         stalls.add(detectors[position].stalls - before, at: 0)
-        guard let stall else { continue }
-        let milliseconds = stall.lasted.nanosecondsClamped / 1_000_000
-        var line = "loop \(loop.index) is stalled for \(milliseconds) ms by \(loop.gauge.currentName)"
-        if stall.unreported > 0 { line += " (\(stall.unreported) more stalls since the last report)" }
-        report(line)
       }
+      pace.looked(someoneIsBusy: someoneIsBusy)
     }
     condition.unlock()
   }
+
+  private func report(_ stall: StallDetector.Report, _ what: String, _ name: String) {
+    var line = "\(what) for \(stall.lasted.nanosecondsClamped / 1_000_000) ms by \(name)"
+    if stall.unreported > 0 { line += " (\(stall.unreported) more stalls since the last report)" }
+    report(line)
+  }
+}
+
+/// How often the watchdog looks: often while there is work, so that a stall is named while it lasts, and rarely in a process that
+/// is idle, which it would be the only one to wake.
+struct WatchdogPace {
+  static let busy = Duration.milliseconds(20)
+  static let idle = Duration.milliseconds(250)
+  /// Looks in a row that found every loop waiting.
+  private static let patience = 10
+
+  private var idleLooks = 0
+
+  mutating func looked(someoneIsBusy: Bool) { idleLooks = someoneIsBusy ? 0 : min(idleLooks + 1, Self.patience) }
+
+  var interval: Duration { idleLooks < Self.patience ? Self.busy : Self.idle }
 }

@@ -32,6 +32,8 @@ final class TimerWheel<Payload: BitwiseCopyable> {
   private static var levels: Int { 6 }
   private static var dueList: Int32 { 6 * 64 }
   private static var unlinked: Int32 { -1 }
+  /// So many timers are looked through for the first one.
+  private static var few: Int { 16 }
   /// A later tick is clamped to this distance (63 slots of the top level, so that it never lands in the slot of the
   /// present) and moves along when its slot begins.
   private static var farthest: UInt64 { 63 << 30 }
@@ -87,11 +89,24 @@ final class TimerWheel<Payload: BitwiseCopyable> {
       && nodes[Int(handle.index)].list != Self.unlinked
   }
 
-  /// The earliest tick at which the wheel has something to do: to fire a timer, or to move timers one level down. Never
-  /// later than the first timer's tick. Nil when nothing is armed.
+  /// The earliest tick at which the wheel has something to do: to fire a timer, or, with many armed, to move timers one level
+  /// down. Never later than the first timer's tick. Nil when nothing is armed.
   var nextTick: UInt64? {
     if heads[Int(Self.dueList)] >= 0 { return currentTick }
-    return nextSlot()?.tick
+    guard let slot = nextSlot() else { return nil }
+    // Nobody is woken just to move a timer down, where looking for the first one is little work. The top level holds those that
+    // are clamped, too: its slots are not in order.
+    return count <= Self.few && slot.list < (Self.levels - 1) * 64 ? earliest(in: slot.list) : slot.tick
+  }
+
+  private func earliest(in list: Int32) -> UInt64 {
+    var index = heads[Int(list)]
+    var tick = UInt64.max
+    while index >= 0 {
+      tick = min(tick, nodes[Int(index)].tick)
+      index = nodes[Int(index)].next
+    }
+    return max(tick, currentTick)
   }
 
   /// Turns the wheel up to `tick` and takes one due timer off. Call until nil; the caller may arm and cancel in between.

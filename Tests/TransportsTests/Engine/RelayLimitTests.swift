@@ -139,6 +139,43 @@ final class RecordingMeter: ByteMeter {
     await fixture.stopAndExpectNothingLeft()
   }
 
+  /// A direction that rests does not listen for bytes. It must begin to again: whether its source has sent more meanwhile, sends
+  /// more much later, or only ends.
+  @Test(arguments: RelayMode.allCases)
+  func aDirectionThatHasRestedHearsWhatComesLater(mode: RelayMode) async throws {
+    let origin = try BlockingOrigin()
+    let granted = Mutex((count: 0, next: Instant(nanoseconds: 0)))
+    let meter = RecordingMeter { _, now in
+      granted.withLock { granted in
+        if now < granted.next { return Lease(up: 0, renewBy: granted.next) }
+        granted.count += 1
+        granted.next = now + .milliseconds(2)
+        return Lease(up: 1000)
+      }
+    }
+    let results = Mailbox<Summary>()
+    let fixture = try await mode.tunnel(to: origin.address, results: results) { $0.attach(meter) }
+    let proxy = fixture.address
+    let bytes = noise(5500, seed: 9)
+    try await onThread {
+      let client = try BlockingPeer.connect(proxy)
+      let peer = try origin.accept()
+      // More than a lease, so that it rests with bytes at hand; then one by one, each after the last has arrived.
+      try client.send(Array(bytes[..<5000]))
+      #expect(try peer.receive(exactly: 5000) == Array(bytes[..<5000]))
+      for place in 5000..<5500 {
+        try client.send([bytes[place]])
+        #expect(try peer.receive(exactly: 1) == [bytes[place]])
+      }
+      client.finishWriting()
+      #expect(try peer.receiveToEnd().isEmpty)
+      peer.close()
+    }
+    #expect(await results.next()?.traffic.up == 5500)
+    #expect(granted.withLock { $0.count } >= 5)
+    await fixture.stopAndExpectNothingLeft()
+  }
+
   @Test(arguments: RelayMode.allCases)
   func aTunnelInWhichNothingMovesEndsAtItsIdleLimit(mode: RelayMode) async throws {
     let origin = try BlockingOrigin()

@@ -28,6 +28,49 @@ import Testing
     #expect(report == StallDetector.Report(lasted: .milliseconds(70), unreported: 3))
   }
 
+  @Test func aTurnThatWasReportedWhileItLastedIsNotReportedWhenItHasEnded() {
+    let gauge = StallGauge()
+    var detector = StallDetector()
+    gauge.turnBegan(start)
+    gauge.setLabel(.named("slow"))
+    #expect(detector.look(turnStart: gauge.turnStart, now: start + .milliseconds(60)) != nil)
+    gauge.turnEnded(start + .milliseconds(90))
+    let turns = gauge.takeLongTurns()
+    #expect(turns.map(\.name) == ["slow"])
+    for turn in turns { #expect(detector.look(turnStart: turn.began, now: turn.ended) == nil) }
+    #expect(detector.stalls == 1)
+    #expect(gauge.takeLongTurns().isEmpty)
+  }
+
+  @Test func aTurnThatNobodySawIsReportedWhenItHasEnded() {
+    let gauge = StallGauge()
+    var detector = StallDetector()
+    gauge.turnBegan(start)
+    gauge.turnEnded(start + .milliseconds(50))
+    #expect(gauge.takeLongTurns().isEmpty)
+    #expect(gauge.turnStart == nil)
+    gauge.turnBegan(start + .seconds(1))
+    gauge.setLabel(.named("slow"))
+    gauge.turnEnded(start + .milliseconds(1051))
+    for turn in gauge.takeLongTurns() {
+      let report = detector.look(turnStart: turn.began, now: turn.ended)
+      #expect(report == StallDetector.Report(lasted: .milliseconds(51), unreported: 0))
+    }
+    #expect(detector.stalls == 1)
+  }
+
+  @Test func anIdleProcessIsLookedAtRarely() {
+    var pace = WatchdogPace()
+    for _ in 0..<9 {
+      pace.looked(someoneIsBusy: false)
+      #expect(pace.interval == .milliseconds(20))
+    }
+    for _ in 0..<100 { pace.looked(someoneIsBusy: false) }
+    #expect(pace.interval == .milliseconds(250))
+    pace.looked(someoneIsBusy: true)
+    #expect(pace.interval == .milliseconds(20))
+  }
+
   @Test func aTaskThatBlocksItsLoopIsNamed() async throws {
     var line: LogLine?
     // On a machine that is short of processors something innocent may be reported first, and reports are rare: then the

@@ -21,6 +21,18 @@ import Testing
     #expect(wheel.popDue(upTo: 1000) == nil)
   }
 
+  @Test func nobodyWakesToMoveOneOfFewTimersDown() {
+    let wheel = TimerWheel<Int>(startingAt: 1000)
+    for tick: UInt64 in [300_000, 70_000, 70_001] { _ = wheel.arm(at: tick, Int(tick)) }
+    #expect(wheel.nextTick == 70_000)
+    // Many are not looked through: it may be earlier, and then moves them.
+    for tick: UInt64 in 70_002...70_100 { _ = wheel.arm(at: tick, Int(tick)) }
+    #expect(wheel.nextTick ?? .max <= 70_000)
+    #expect(wheel.popDue(upTo: 69_999) == nil)
+    #expect(wheel.nextTick == 70_000)
+    #expect(wheel.popDue(upTo: 70_000) == 70_000)
+  }
+
   @Test func aHandleOfAFiredTimerCancelsNobodyElse() {
     let wheel = TimerWheel<Int>(startingAt: 0)
     let old = wheel.arm(at: 1, 1)
