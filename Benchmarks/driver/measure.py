@@ -76,11 +76,16 @@ class Load:
 class Workload:
     """What is done, how often, and in which unit it is shown."""
 
-    def __init__(self, key, title, unit, programs, arguments, quick, source=False, socks5=False, http=False):
+    def __init__(self, key, title, unit, programs, arguments, quick, source=False, socks5=False, http=False, own=None):
         self.key, self.title, self.unit = key, title, unit
         self.programs = programs
-        self.arguments = {False: arguments, True: quick}
+        self.all_arguments = {False: arguments, True: quick}
+        # What a program does instead: {program: arguments}.
+        self.own = own or {}
         self.source, self.socks5, self.http = source, socks5, http
+
+    def arguments(self, program, quick):
+        return self.own.get(program) or self.all_arguments[quick]
 
 
 RELAYS = ["sluice", "sluice-bare", "haproxy", "nginx", "go"]
@@ -91,11 +96,20 @@ SOCKS5 = ["sluice-socks5", "go-socks5", "microsocks"]
 HTTP = ["sluice-http", "sluice-http-bare", "haproxy-http", "nginx-http", "nginx-http-buffered", "go-http"]
 HTTP_MALLOCS = ["sluice-http", "sluice-http-bare", "sluice-forward"]
 # What a bandwidth limit costs, with a limit above what the machine moves and with limits far below it.
+# First what is limited, then what it is compared with: no limit at full speed, and no limit while the origin sends, or the client
+# reads, no faster than the limit allows.
+PACED = {"sluice-paced-origin": "origin", "sluice-paced-client": "client"}
 LIMITED = {
-    "limit-above": ["sluice-nolog", "sluice-limit-above"], "limit-below": ["sluice-nolog", "sluice-limit-100"],
-    "limit-far-below": ["sluice-nolog", "sluice-limit-10"], "limit-http": ["sluice-http-nolog", "sluice-http-limit-above"],
+    "limit-above": ["sluice-limit-above", "sluice-nolog"], "limit-below": ["sluice-limit-100", "sluice-nolog", *PACED],
+    "limit-far-below": ["sluice-limit-10", "sluice-nolog", *PACED], "limit-http": ["sluice-http-limit-above", "sluice-http-nolog"],
 }
 FEATURES = ["sluice-bare", "sluice-nolog", "sluice", "sluice-json"]
+
+
+def without_limit(connections, amount, speed):
+    """The same transfer without a limit: as fast as it goes, and held at that speed from outside."""
+    own = {key: ["paced", connections, amount, by, speed] for key, by in PACED.items()}
+    return {**own, "sluice-nolog": ["bulk", connections, 2_000_000_000]}
 
 
 def workloads():
@@ -129,9 +143,11 @@ def workloads():
         Workload("limit-above", "bulk, 4 connections, limit 1000 GB/s", "s/GB", LIMITED["limit-above"],
                  ["bulk", 4, 3 * gigabyte], ["bulk", 4, 1 * gigabyte], source=True),
         Workload("limit-below", "bulk, 4 connections, limit 100 MB/s", "s/GB", LIMITED["limit-below"],
-                 ["bulk", 4, gigabyte // 2], ["bulk", 4, gigabyte // 4], source=True),
+                 ["bulk", 4, gigabyte // 2], ["bulk", 4, gigabyte // 4], source=True,
+                 own=without_limit(4, gigabyte // 4, 100_000_000)),
         Workload("limit-far-below", "bulk, 2 connections, limit 10 MB/s", "s/GB", LIMITED["limit-far-below"],
-                 ["bulk", 2, gigabyte // 10], ["bulk", 2, gigabyte // 20], source=True),
+                 ["bulk", 2, gigabyte * 6 // 100], ["bulk", 2, gigabyte * 3 // 100], source=True,
+                 own=without_limit(2, gigabyte * 3 // 100, 10_000_000)),
         Workload("limit-http", "HTTP, 4 MB bodies, 4 connections, limit 1000 GB/s", "µs/request", LIMITED["limit-http"],
                  ["http", 4, 500, 50, "/4000000"], ["http", 4, 200, 20, "/4000000"], http=True),
         Workload("features-connect", "what the features cost: connect + 64 B + close", "µs/connection", FEATURES,
@@ -155,15 +171,15 @@ class Bench:
         target = self.origin.source if workload.source else self.origin.http if workload.http else self.origin.echo
         programs = {key: self.fleet.start(key, target) for key in keys}
         samples = {key: [] for key in keys}
-        arguments = workload.arguments[self.quick]
-        self.say(f"{workload.title}: {' '.join(str(a) for a in arguments)}, {self.rounds} rounds of {', '.join(keys)}")
+        arguments = {key: workload.arguments(key, self.quick) for key in keys}
+        self.say(f"{workload.title}: {' '.join(map(str, arguments[keys[0]]))}, {self.rounds} rounds of {', '.join(keys)}")
         # Round 0 warms up (caches, pools, the branch predictor) and is not counted.
         for number in range(self.rounds + 1):
             line = []
             # In another order each round, and the same in every run: what follows a busy neighbour finds other caches than what
             # follows a light one.
             for key in random.Random(f"{workload.key} {number}").sample(keys, len(keys)):
-                sample = self.measure(programs[key], arguments, workload)
+                sample = self.measure(programs[key], arguments[key], workload)
                 line.append(f"{key} {sample['cost']:.3g}")
                 if number > 0:
                     samples[key].append(sample)

@@ -153,6 +153,9 @@ class Fleet:
     def start_sluice_nolog(self, program, target_port, preload=None):
         return self.sluice(program, self.relay_arguments(program, target_port, "--log", "off"), preload)
 
+    # The load differs, not the program.
+    start_sluice_paced_origin = start_sluice_paced_client = start_sluice_nolog
+
     def limited_relay(self, program, target_port, preload, rate):
         more = ["--log", "off", "--bandwidth", rate]
         return self.sluice(program, self.relay_arguments(program, target_port, *more), preload)
