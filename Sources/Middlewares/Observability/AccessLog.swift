@@ -187,7 +187,7 @@ private struct FieldLine: ~Copyable, Sendable {
     let style = style
     exchange.withRequest { request in
       name(" method=", ",\"method\":")
-      text(request.method.name)
+      request.method.withName { bytes.append(value: $0, style: style) }
       name(" host=", ",\"host\":")
       request.withAuthority { authority in
         if let authority { bytes.append(value: authority, style: style) } else { nothing() }

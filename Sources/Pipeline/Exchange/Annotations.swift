@@ -32,8 +32,6 @@ public struct Annotations: Sendable {
   public internal(set) var rateLimit: RateLimit?
   /// The methods of the routes that matched but for the method: the `Allow` of a 405 (RFC 9110, 15.5.6).
   public internal(set) var allowedMethods: [String] = []
-
-  var isEmpty: Bool { rateLimit == nil && allowedMethods.isEmpty }
 }
 
 /// One thing said about an exchange.

@@ -35,6 +35,8 @@ open class Exchange {
   @exclusivity(unchecked) package final var isRepeatGranted = false
   /// What middlewares said about it so far.
   public final private(set) var annotations = Annotations()
+  /// Whether something was said. Looking into the annotations themselves copies them.
+  private final var isAnnotated = false
   /// The destination that a rule has checked; destinations dial this one and no other.
   public final var approved: ApprovedDestination?
   /// What the client asked for, once it is known. For logs; ``destination()`` asks for it.
@@ -158,7 +160,10 @@ open class Exchange {
     attempt = 1
     attemptsLeft = 0
     isRepeatGranted = false
-    if !annotations.isEmpty { annotations = Annotations() }
+    if isAnnotated {
+      annotations = Annotations()
+      isAnnotated = false
+    }
     if approved != nil { approved = nil }
     if requestedDestination != nil { requestedDestination = nil }
     upstreamAddress = nil
@@ -174,6 +179,7 @@ open class Exchange {
 
   /// Says something about the exchange that a transport may show its client.
   public final func annotate(_ annotation: Annotation) {
+    isAnnotated = true
     switch annotation {
     case .rateLimit(let limit):
       if let old = annotations.rateLimit, old.remaining <= limit.remaining { return }

@@ -106,10 +106,7 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     known.map { MetricLabel(configured: $0.name) } + ["other", "none"]
 
   /// Shows the name as it stands in a request line.
-  package func withName(_ body: (Span<UInt8>) -> Void) {
-    var name = name
-    name.withUTF8 { body($0.span) }
-  }
+  package func withName(_ body: (Span<UInt8>) -> Void) { body(name.utf8.span) }
 
   /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).
   public var isIdempotent: Bool {

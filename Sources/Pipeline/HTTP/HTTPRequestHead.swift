@@ -42,7 +42,7 @@ public struct HTTPRequestHead: Sendable {
   /// `host` field (RFC 9112, 3.2.2).
   public var host: String? {
     if let authority = authorityRange { return Self.host(of: targetBytes.span.extracting(authority)) }
-    return fields.withValue(of: "host") { value in
+    return fields.withHost { value in
       guard let value else { return nil }
       return Self.host(of: value)
     }
@@ -51,7 +51,7 @@ public struct HTTPRequestHead: Sendable {
   /// Borrows the host and port that the request is for, as they were sent; `nil` without any.
   package func withAuthority<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
     if let authority = authorityRange { return try body(targetBytes.span.extracting(authority)) }
-    return try fields.withValue(of: "host", body)
+    return try fields.withHost(body)
   }
 
   /// Borrows the target without its query, for logs: a query may hold what is secret.
@@ -113,7 +113,7 @@ public struct HTTPRequestHead: Sendable {
     if let authority = authorityRange {
       return Self.matches(targetBytes.span.extracting(authority), host, orBelow: orBelow)
     }
-    return fields.withValue(of: "host") { value in
+    return fields.withHost { value in
       guard let value else { return false }
       return Self.matches(value, host, orBelow: orBelow)
     }

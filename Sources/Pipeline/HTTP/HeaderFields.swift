@@ -64,11 +64,18 @@ public struct HeaderFields: Sendable {
   /// Which of the names that a transport looks for are among the lines, as bits of its own; `nil`: nobody knows, for lines have
   /// been changed since they were parsed.
   package private(set) var knownNames: UInt32?
+  /// Where the value of `host` stands while `knownNames` is known; empty: not known.
+  private var hostPlace = 0..<0
 
   public init() {}
 
   /// A parser has looked at every line.
-  package mutating func note(names: UInt32) { knownNames = names }
+  ///
+  /// - Parameter host: where the value of `host` stands among the wire bytes.
+  package mutating func note(names: UInt32, host: Range<Int>?) {
+    knownNames = names
+    hostPlace = host ?? 0..<0
+  }
 
   mutating func forgetNames() { knownNames = nil }
 
@@ -134,6 +141,7 @@ public struct HeaderFields: Sendable {
     bytes.append(contentsOf: other.bytes)
     mayHoldConnectionFields = other.mayHoldConnectionFields
     knownNames = other.knownNames
+    hostPlace = other.hostPlace
   }
 
   /// Shows every field in order: its name in the case in which it came, its value without the white space around it.
@@ -198,6 +206,12 @@ public struct HeaderFields: Sendable {
   ) rethrows -> Result {
     guard let field = find(name, from: 0) else { return try body(nil) }
     return try body(bytes.span.extracting(field.value))
+  }
+
+  /// The same of `host`, which is asked for several times a request: nothing is searched where a parser has noted it.
+  package func withHost<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
+    if knownNames != nil, !hostPlace.isEmpty { return try body(bytes.span.extracting(hostPlace)) }
+    return try withValue(of: "host", body)
   }
 
   /// A copy of the first value of this name; costs a malloc when it is longer than 15 bytes.

@@ -105,16 +105,28 @@ package struct ByteBuilder: ~Copyable, @unchecked Sendable {
   @inlinable package mutating func append(decimal value: UInt64, digits: Int = 1) {
     if value < 10, digits <= 1 { return append(UInt8(truncatingIfNeeded: 48 &+ value)) }
     let length = max(Self.decimalLength(value), digits)
-    let room = extend(by: length)
-    // Backwards: divided by a constant, which costs a multiplication.
+    let room = UnsafeMutableRawPointer(extend(by: length))
+    let pairs = UnsafeRawPointer(Self.pairs.utf8Start)
+    // Backwards, two digits at a time: divided by a constant, which costs a multiplication.
     var rest = value
     var place = length
-    while place > 0 {
-      let next = rest / 10
-      place &-= 1
-      room[place] = UInt8(truncatingIfNeeded: 48 &+ rest &- next &* 10)
+    while place >= 2 {
+      let next = rest / 100
+      place &-= 2
+      let pair = Int(truncatingIfNeeded: rest &- next &* 100) &* 2
+      room.storeBytes(
+        of: pairs.loadUnaligned(fromByteOffset: pair, as: UInt16.self), toByteOffset: place, as: UInt16.self)
       rest = next
     }
+    if place > 0 { room.storeBytes(of: UInt8(truncatingIfNeeded: 48 &+ rest % 10), as: UInt8.self) }
+  }
+
+  /// `00` to `99`.
+  @usableFromInline static var pairs: StaticString {
+    """
+    00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748\
+    495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899
+    """
   }
 
   /// An IPv4 address from its bits in host order.

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Pipeline
 
 /// One connection's part in what heads say of their way: it takes from a request what is not to be believed, finds the
@@ -54,11 +55,23 @@ final class Forwarder {
   /// - Throws: `Rejection(.loopDetected)` when the request has been here before.
   func receive(_ head: inout HTTPRequestHead) throws -> ClientAddress {
     if let names = KnownNames(of: head.fields), names.isDisjoint(with: [.via, .ofClient]) {
-      host.removeAll(keepingCapacity: true)
-      head.fields.withValue(of: "host") { if let value = $0 { host.append(copying: value) } }
+      head.fields.withHost(keepHost)
       return peer
     }
     return try receiveSlowly(&head)
+  }
+
+  /// Of one connection nearly always the same.
+  private func keepHost(_ value: Span<UInt8>?) {
+    guard let value else { return host.removeAll(keepingCapacity: true) }
+    let isKept = value.withUnsafeBufferPointer { new in
+      host.withUnsafeBufferPointer { old in
+        old.count == new.count && (new.isEmpty || memcmp(old.baseAddress!, new.baseAddress!, new.count) == 0)
+      }
+    }
+    if isKept { return }
+    host.removeAll(keepingCapacity: true)
+    host.append(copying: value)
   }
 
   private func receiveSlowly(_ head: inout HTTPRequestHead) throws -> ClientAddress {

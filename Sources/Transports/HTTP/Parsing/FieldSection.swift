@@ -19,6 +19,8 @@ struct FieldSection {
   private(set) var acceptsTrailers = false
   /// Where the value of `host` stands.
   private(set) var host: Range<Int>?
+  /// The same among the lines that are kept.
+  private var keptHost: Range<Int>?
   private var names = KnownNames()
   /// Lines that are kept as they are and not yet copied.
   private var run = 0..<0
@@ -46,6 +48,7 @@ struct FieldSection {
     } else {
       flush(octets, into: &fields)
       fields.append(name: octets.part(name).span, value: octets.part(value).span)
+      if let host, host == value { keptHost = (fields.wireCount &- 2 &- value.count)..<(fields.wireCount &- 2) }
     }
   }
 
@@ -70,12 +73,17 @@ struct FieldSection {
   mutating func finish(_ octets: Octets, into fields: inout HeaderFields) {
     flush(octets, into: &fields)
     let connection = connection
-    guard connection.listsNames else { return fields.note(names: names.rawValue) }
+    guard connection.listsNames else { return fields.note(names: names.rawValue, host: keptHost) }
     fields.removeAll { name in connection.lists(name, in: octets) }
   }
 
   private mutating func flush(_ octets: Octets, into fields: inout HeaderFields) {
-    if !run.isEmpty { fields.append(lines: octets.part(run).span) }
+    if run.isEmpty { return }
+    if let host, run.contains(host.lowerBound) {
+      let moved = fields.wireCount &- run.lowerBound
+      keptHost = (host.lowerBound &+ moved)..<(host.upperBound &+ moved)
+    }
+    fields.append(lines: octets.part(run).span)
     run = 0..<0
   }
 

@@ -158,7 +158,7 @@ enum HeadSerializer {
     guard head.method != .connect, let authority = head.authorityRange else {
       if outgoing.isForProxy, head.method != .connect, target.count > 0, target[0] == UInt8(ascii: "/") {
         wire.append("http://")
-        head.fields.withValue(of: "host") { field in
+        head.fields.withHost { field in
           if let field { wire.append(copying: field) } else { wire.append(contentsOf: host) }
         }
       }

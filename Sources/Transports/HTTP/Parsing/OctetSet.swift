@@ -46,14 +46,9 @@ extension Octets {
 
   /// The index of the first control character but a tab in `start..<end`, or `end`. Eight octets at a time.
   @inline(__always) func firstControl(_ start: Int, _ end: Int) -> Int {
-    let ones: UInt64 = 0x0101_0101_0101_0101
-    let raw = UnsafeRawPointer(self)
     var i = start
     while i &+ 8 <= end {
-      let word = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: i, as: UInt64.self))
-      let belowSpace = (word &- (ones &* 32)) & ~word
-      let delete = word ^ (ones &* 127)
-      let hits = (belowSpace | ((delete &- ones) & ~delete)) & (ones &* 0x80)
+      let hits = controls(at: i)
       if hits == 0 {
         i &+= 8
         continue
@@ -63,11 +58,22 @@ extension Octets {
       if self[hit] != 9 { return hit }
       i = hit &+ 1
     }
+    // The rest, with octets before it that have been looked at: what is longer than a word has no slow end.
+    if i < end, end &- start >= 8, controls(at: end &- 8) == 0 { return end }
     while i < end {
       if (self[i] < 32 && self[i] != 9) || self[i] == 127 { return i }
       i &+= 1
     }
     return end
+  }
+
+  /// A bit for each of the eight octets there that is a control character, a tab included.
+  @inline(__always) private func controls(at place: Int) -> UInt64 {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    let word = UInt64(littleEndian: UnsafeRawPointer(self).loadUnaligned(fromByteOffset: place, as: UInt64.self))
+    let belowSpace = (word &- (ones &* 32)) & ~word
+    let delete = word ^ (ones &* 127)
+    return (belowSpace | ((delete &- ones) & ~delete)) & (ones &* 0x80)
   }
 
   /// Whether the token at `start` with the length of `name`, which is in lower case, is this name.

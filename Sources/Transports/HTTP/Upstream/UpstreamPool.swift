@@ -83,11 +83,12 @@ final class UpstreamPool: TimerTarget {
     let isDead = side.socket.map { !$0.isSilent() } ?? false
     guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return side.stream.close() }
     let shelf = shelf(for: link)
+    // Where another one waits the timer is armed for that, which is due before this one.
+    if shelf.idle.isEmpty { timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self) }
     if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
     loop.idleUpstreams.add(1, at: 0)
     shelf.idle.append(Shelf.Idle(side: side, address: address, since: loop.now))
     side.setWaker(shelf)
-    timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self)
   }
 
   private func standingShelf(for link: UpstreamLink) -> Shelf? {
