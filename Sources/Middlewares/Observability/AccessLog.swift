@@ -141,7 +141,11 @@ private struct FieldLine: ~Copyable, Sendable {
   }
 
   /// What stands before a value, in text and in JSON.
-  mutating func name(_ text: StaticString, _ json: StaticString) { bytes.append(isJSON ? json : text) }
+  @inline(__always)
+  mutating func name(_ text: StaticString, _ json: StaticString) {
+    // Not `isJSON ? json : text`: each of the two has a length that the compiler knows.
+    if isJSON { bytes.append(json) } else { bytes.append(text) }
+  }
 
   mutating func text(_ value: String?) {
     if let value { bytes.append(value: value, style: style) } else { nothing() }

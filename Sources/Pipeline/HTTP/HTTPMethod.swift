@@ -1,37 +1,35 @@
 /// A request method (RFC 9110, 9). Case-sensitive.
 public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
-  private enum Known: Hashable, Sendable {
-    case get, head, post, put, delete, connect, options, trace, patch
-    case other(String)
+  /// Its place in ``known``; `unknown` for every other. A method is compared some times a request: a number, and no string.
+  @usableFromInline let code: UInt8
+  /// The name of one that has no code.
+  private let other: String?
+
+  @usableFromInline static var unknown: UInt8 { 9 }
+
+  @usableFromInline init(code: UInt8) {
+    self.code = code
+    other = nil
   }
 
-  private let known: Known
-  private init(_ known: Known) { self.known = known }
+  private init(other name: String) {
+    code = Self.unknown
+    other = name
+  }
 
-  public static let get = HTTPMethod(Known.get)
-  public static let head = HTTPMethod(Known.head)
-  public static let post = HTTPMethod(Known.post)
-  public static let put = HTTPMethod(Known.put)
-  public static let delete = HTTPMethod(Known.delete)
-  public static let connect = HTTPMethod(Known.connect)
-  public static let options = HTTPMethod(Known.options)
-  public static let trace = HTTPMethod(Known.trace)
-  public static let patch = HTTPMethod(Known.patch)
+  public static var get: HTTPMethod { HTTPMethod(code: 0) }
+  public static var head: HTTPMethod { HTTPMethod(code: 1) }
+  public static var post: HTTPMethod { HTTPMethod(code: 2) }
+  public static var put: HTTPMethod { HTTPMethod(code: 3) }
+  public static var delete: HTTPMethod { HTTPMethod(code: 4) }
+  public static var connect: HTTPMethod { HTTPMethod(code: 5) }
+  public static var options: HTTPMethod { HTTPMethod(code: 6) }
+  public static var trace: HTTPMethod { HTTPMethod(code: 7) }
+  public static var patch: HTTPMethod { HTTPMethod(code: 8) }
 
   /// The method of this name, known or not.
   public init(_ name: String) {
-    switch name {
-    case "GET": known = .get
-    case "HEAD": known = .head
-    case "POST": known = .post
-    case "PUT": known = .put
-    case "DELETE": known = .delete
-    case "CONNECT": known = .connect
-    case "OPTIONS": known = .options
-    case "TRACE": known = .trace
-    case "PATCH": known = .patch
-    default: known = .other(name)
-    }
+    self = Self.known.first { $0.name == name } ?? HTTPMethod(other: name)
   }
 
   /// The method that a request line names: bytes that a parser has found to be a token. Known ones allocate nothing.
@@ -43,63 +41,54 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
       }
     }
     switch bytes.count {
-    case 3 where spells("GET"): known = .get
-    case 3 where spells("PUT"): known = .put
-    case 4 where spells("POST"): known = .post
-    case 4 where spells("HEAD"): known = .head
-    case 5 where spells("PATCH"): known = .patch
-    case 5 where spells("TRACE"): known = .trace
-    case 6 where spells("DELETE"): known = .delete
-    case 7 where spells("OPTIONS"): known = .options
-    case 7 where spells("CONNECT"): known = .connect
-    default: known = .other(bytes.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) })
+    case 3 where spells("GET"): self = .get
+    case 3 where spells("PUT"): self = .put
+    case 4 where spells("POST"): self = .post
+    case 4 where spells("HEAD"): self = .head
+    case 5 where spells("PATCH"): self = .patch
+    case 5 where spells("TRACE"): self = .trace
+    case 6 where spells("DELETE"): self = .delete
+    case 7 where spells("OPTIONS"): self = .options
+    case 7 where spells("CONNECT"): self = .connect
+    default: self.init(other: bytes.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) })
     }
   }
 
   public init(stringLiteral name: String) { self.init(name) }
 
   public var name: String {
-    switch known {
-    case .get: "GET"
-    case .head: "HEAD"
-    case .post: "POST"
-    case .put: "PUT"
-    case .delete: "DELETE"
-    case .connect: "CONNECT"
-    case .options: "OPTIONS"
-    case .trace: "TRACE"
-    case .patch: "PATCH"
-    case .other(let name): name
+    switch code {
+    case 0: "GET"
+    case 1: "HEAD"
+    case 2: "POST"
+    case 3: "PUT"
+    case 4: "DELETE"
+    case 5: "CONNECT"
+    case 6: "OPTIONS"
+    case 7: "TRACE"
+    case 8: "PATCH"
+    default: other ?? ""
     }
   }
 
   public var description: String { name }
 
-  public static func == (a: HTTPMethod, b: HTTPMethod) -> Bool {
-    if let bit = a.bit { return bit == b.bit }
-    return b.bit == nil && a.name == b.name
+  @inlinable public static func == (a: HTTPMethod, b: HTTPMethod) -> Bool {
+    a.code == b.code && (a.code != unknown || a.name == b.name)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(code)
+    if let other { hasher.combine(other) }
   }
 
   static let known: [HTTPMethod] = [.get, .head, .post, .put, .delete, .connect, .options, .trace, .patch]
 
   /// One bit for each method that has a name of its own here.
-  var bit: UInt16? {
-    switch known {
-    case .get: 1
-    case .head: 2
-    case .post: 4
-    case .put: 8
-    case .delete: 16
-    case .connect: 32
-    case .options: 64
-    case .trace: 128
-    case .patch: 256
-    case .other: nil
-    }
-  }
+  var bit: UInt16? { code < Self.unknown ? 1 << UInt16(code) : nil }
 
   /// Its place in ``labels``: bounded, whatever clients send.
-  package var place: Int { bit.map { $0.trailingZeroBitCount } ?? Self.known.count }
+  package var place: Int { Int(code) }
 
   /// The names of the known methods; then what every other is shown as, and what is shown where no method was read.
   package static let labels: [MetricLabel] =
@@ -110,9 +99,9 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
 
   /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).
   public var isIdempotent: Bool {
-    switch known {
+    switch self {
     case .get, .head, .put, .delete, .options, .trace: true
-    case .post, .patch, .connect, .other: false
+    default: false
     }
   }
 }

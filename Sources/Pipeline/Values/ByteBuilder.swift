@@ -3,7 +3,7 @@
 /// An array asks at every piece who else holds it, and calls `memcpy` for a word; a head or a line has twenty pieces.
 ///
 /// `@unchecked Sendable` is sound: the memory belongs to this value alone, which cannot be copied, and goes with it.
-package struct ByteBuilder: ~Copyable, @unchecked Sendable {
+@usableFromInline package struct ByteBuilder: ~Copyable, @unchecked Sendable {
   @usableFromInline var base: UnsafeMutablePointer<UInt8>
   @usableFromInline var capacity: Int
   @usableFromInline package var count = 0

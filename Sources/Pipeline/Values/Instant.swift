@@ -37,11 +37,17 @@
 
 extension Duration {
   /// The duration in nanoseconds, clamped to what 64 bits hold (292 years).
-  @inlinable public var nanosecondsClamped: Int64 {
+  @inlinable @inline(__always) public var nanosecondsClamped: Int64 {
     // `components` makes two divisions of 128 bits. Below two hours and a half one of 64 bits by a constant does, which is a
     // multiplication: 10^9 is 2^9 times 1,953,125.
     let (high, low) = (UInt64(truncatingIfNeeded: attoseconds >> 64), UInt64(truncatingIfNeeded: attoseconds))
     if high < 512 { return Int64(bitPattern: (high << 55 | low >> 9) / 1_953_125) }
+    return longNanoseconds
+  }
+
+  /// The same of a duration of any length.
+  @usableFromInline @inline(never) var longNanoseconds: Int64 {
+    let (high, low) = (UInt64(truncatingIfNeeded: attoseconds >> 64), UInt64(truncatingIfNeeded: attoseconds))
     if high < 500_000_000 {
       return Int64(bitPattern: (1_000_000_000 as UInt64).dividingFullWidth((high, low)).quotient)
     }

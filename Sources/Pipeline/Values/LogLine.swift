@@ -2,7 +2,7 @@
 ///
 /// Values that somebody else chose (a user name, a path, an error's detail) go in through ``append(value:style:)`` alone: it
 /// leaves no way to end a line, to forge a field or to steer a terminal.
-package struct LogLine: ~Copyable, Sendable {
+@usableFromInline package struct LogLine: ~Copyable, Sendable {
   package enum Style: Sendable, Hashable {
     /// A bare word where the value is one, else a quoted string.
     case text
@@ -10,7 +10,7 @@ package struct LogLine: ~Copyable, Sendable {
     case json
   }
 
-  private var storage = ByteBuilder()
+  @usableFromInline var storage = ByteBuilder()
   private var calendar = CalendarSecond()
 
   package init() {}
@@ -28,9 +28,11 @@ package struct LogLine: ~Copyable, Sendable {
   /// Empties the line; the memory is kept.
   package mutating func clear() { storage.clear() }
 
+  @inlinable @inline(__always)
   package mutating func append(_ byte: UInt8) { storage.append(byte) }
 
-  /// Appends text of our own, as it is.
+  /// Appends text of our own, as it is. In place: a name of a field is a store or two.
+  @inlinable @inline(__always)
   package mutating func append(_ literal: StaticString) { storage.append(literal) }
 
   /// Appends text that is known to hold nothing but printable ASCII without a special meaning.
