@@ -172,7 +172,7 @@ open class Exchange {
     runtime.deadline = .distantFuture
     depth = -1
     settled = .max
-    for slot in slots { slot.reset() }
+    for place in slots.indices { slots[place].reset() }
     if !meters.isEmpty { meters.removeAll(keepingCapacity: true) }
     limitsFirstByte = false
   }

@@ -45,9 +45,10 @@ public struct HTTPOrigin: HTTPClient {
     let destination = try await destination(on: exchange)
     let request = wire(method, target, fields)
     let pool = (exchange.runtime as? Connection)?.loop.http.pool
-    while let kept = pool?.take(link, destination.addresses) {
-      if let connection = exchange.runtime as? Connection { kept.side.stream.waker = connection }
-      var talk = OriginTalk(kept.side.stream, kept.address, method, options, from: description)
+    var address: SocketAddress?
+    while let kept = pool?.take(link, destination.addresses, &address) {
+      if let connection = exchange.runtime as? Connection { kept.stream.waker = connection }
+      var talk = OriginTalk(kept.stream, address, method, options, from: description)
       if let response = try await ask(&talk, request, on: exchange, atMost: limit, pool) { return response }
       // It had been closed before the request came. What may not be repeated is not sent twice.
       if !method.isIdempotent { throw Self.noAnswer(description) }

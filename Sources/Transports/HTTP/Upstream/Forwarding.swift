@@ -60,26 +60,27 @@ extension HTTPConnection {
   /// Takes a connection from the pool. False when there is none.
   func takeKept(_ destination: ApprovedDestination, _ link: UpstreamLink) -> Bool {
     guard link.proxyProtocol == nil else { return false }
-    while let idle = share.pool.take(link, destination.addresses) {
+    var address: SocketAddress?
+    while let side = share.pool.take(link, destination.addresses, &address) {
       // What cannot be sent again is not sent on a guess: the kernel's word, for one system call.
-      if !mayBeSentAgain || !requestBody.hasEnded, let socket = idle.side.socket, !socket.isQuiet {
+      if !mayBeSentAgain || !requestBody.hasEnded, let socket = side.socket, !socket.isQuiet {
         socket.close()
         continue
       }
-      idle.side.setWaker(connection)
-      upstreamAddress = idle.address
-      call.begin(idle.side, over: link, to: idle.address, isReused: true, now: connection.now)
+      side.setWaker(connection)
+      upstreamAddress = address
+      call.begin(side, over: link, to: address, isReused: true, now: connection.now)
       return true
     }
     return false
   }
 
   private func finishCall() {
-    let address = call.address
+    let call = call
     guard let link = call.link else { return }
     let mayKeep = call.isReusable && link.proxyProtocol == nil
     guard let side = call.takeSide(on: connection.loop) else { return }
-    if mayKeep, let address {
+    if mayKeep, let address = call.address {
       share.pool.put(side, to: address, for: link)
     } else {
       side.stream.close()

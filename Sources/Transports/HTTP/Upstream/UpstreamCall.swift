@@ -51,9 +51,10 @@ final class UpstreamCall {
   }
 
   func begin(
-    _ side: RelaySide, over link: UpstreamLink, to address: SocketAddress?, isReused: Bool, now: Instant
+    _ side: __owned RelaySide, over link: UpstreamLink, to address: SocketAddress?, isReused: Bool, now: Instant
   ) {
-    self.link = link
+    // Nearly always the one of the last request: then nothing is counted.
+    if self.link !== link { self.link = link }
     self.side = side
     self.address = address
     self.isReused = isReused

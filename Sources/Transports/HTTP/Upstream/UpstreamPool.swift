@@ -54,7 +54,9 @@ final class UpstreamPool: TimerTarget {
 
   /// The youngest connection to one of `addresses` that is alive. No address stands for a name that a far proxy resolves:
   /// where the link leads to one place only, every connection of it leads there.
-  func take(_ link: UpstreamLink, _ addresses: [SocketAddress]) -> Shelf.Idle? {
+  ///
+  /// - Parameter address: becomes where it leads.
+  func take(_ link: UpstreamLink, _ addresses: [SocketAddress], _ address: inout SocketAddress?) -> RelaySide? {
     // Once: each look at what is not owned counts references.
     let loop = loop
     if addresses.isEmpty, link.isChosenByClient { return nil }
@@ -72,13 +74,14 @@ final class UpstreamPool: TimerTarget {
         socket.close()
         continue
       }
-      return found
+      address = found.address
+      return found.side
     }
     return nil
   }
 
   /// Keeps a connection that has answered its last request to the last byte.
-  func put(_ side: RelaySide, to address: SocketAddress, for link: UpstreamLink) {
+  func put(_ side: __owned RelaySide, to address: SocketAddress, for link: UpstreamLink) {
     let loop = loop
     let isDead = side.socket.map { !$0.isSilent() } ?? false
     guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return side.stream.close() }
@@ -87,8 +90,8 @@ final class UpstreamPool: TimerTarget {
     if shelf.idle.isEmpty { timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self) }
     if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
     loop.idleUpstreams.add(1, at: 0)
-    shelf.idle.append(Shelf.Idle(side: side, address: address, since: loop.now))
     side.setWaker(shelf)
+    shelf.idle.append(Shelf.Idle(side: side, address: address, since: loop.now))
   }
 
   private func standingShelf(for link: UpstreamLink) -> Shelf? {
