@@ -106,6 +106,10 @@ LIMITED = {
 FEATURES = ["sluice-bare", "sluice-nolog", "sluice", "sluice-json"]
 
 
+# What a limit of these workloads, and who holds the same transfer back without one, has to keep to: GB/s.
+SPEEDS = {"limit-below": 0.1, "limit-far-below": 0.01}
+
+
 def without_limit(connections, amount, speed):
     """The same transfer without a limit: as fast as it goes, and held at that speed from outside."""
     own = {key: ["paced", connections, amount, by, speed] for key, by in PACED.items()}
@@ -171,6 +175,7 @@ class Bench:
         target = self.origin.source if workload.source else self.origin.http if workload.http else self.origin.echo
         programs = {key: self.fleet.start(key, target) for key in keys}
         samples = {key: [] for key in keys}
+        wanted = SPEEDS.get(workload.key)
         arguments = {key: workload.arguments(key, self.quick) for key in keys}
         self.say(f"{workload.title}: {' '.join(map(str, arguments[keys[0]]))}, {self.rounds} rounds of {', '.join(keys)}")
         # Round 0 warms up (caches, pools, the branch predictor) and is not counted.
@@ -180,6 +185,9 @@ class Bench:
             # follows a light one.
             for key in random.Random(f"{workload.key} {number}").sample(keys, len(keys)):
                 sample = self.measure(programs[key], arguments[key], workload)
+                # A limit that does not limit, or a transfer that is not held back, would make any ratio look well.
+                if wanted and key != "sluice-nolog" and not 0.85 < sample["rate"] / wanted < 1.15:
+                    raise RuntimeError(f"{key}: {1000 * sample['rate']:.1f} MB/s in place of {1000 * wanted:g}")
                 line.append(f"{key} {sample['cost']:.3g}")
                 if number > 0:
                     samples[key].append(sample)

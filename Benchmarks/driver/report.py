@@ -163,7 +163,7 @@ class Report:
                 continue
             limited, *others = LIMITED[workload.key]
             samples = results[workload.key]
-            for other in others:
+            for other in [key for key in others if samples.get(key) and samples.get(limited)]:
                 name = against.get(other, "full speed")
                 compared.append((workload, other, name, samples[limited], samples[other]))
                 cells = []

@@ -4,7 +4,7 @@
 //   load CORE PORT connect  IN_FLIGHT   COUNT WARMUP   connect, 64 bytes there and back, close; COUNT connections
 //   load CORE PORT bulk     CONNECTIONS BYTES          download BYTES in all, then close
 //   load CORE PORT paced    CONNECTIONS BYTES origin|client SPEED   the same at SPEED bytes a second in all, kept by the origin's
-//                                                      sending or by the client's reading, in steps of 10 ms
+//                                                      sending or by the client's reading, in steps of 50 ms
 //   load CORE PORT idle     CONNECTIONS                64 bytes there and back once, then hold the connections
 //   load CORE PORT http     CONNECTIONS COUNT WARMUP TARGET [FIELD]   GET on kept connections, COUNT over all of them
 // followed by nothing, or (not http) by  TARGET_PORT USER PASSWORD: SOCKS5 CONNECT to 127.0.0.1:TARGET_PORT with RFC 1929.
@@ -14,7 +14,7 @@
 // prints one JSON line when it is over, and waits for another line before it closes what is still open.
 #include "sockets.h"
 
-enum { message = 64, max_events = 256, sink = 256 * 1024, tick_ns = 10 * 1000 * 1000 };
+enum { message = 64, max_events = 256, sink = 256 * 1024, tick_ns = 50 * 1000 * 1000 };
 
 enum mode { PINGPONG, CONNECT, BULK, PACED, IDLE, HTTP };
 
@@ -308,7 +308,7 @@ static void read_at_pace(void) {
         after_connect(i);
         continue;
       }
-      c->due += client_speed / 100;
+      c->due += client_speed / 20;
       while (c->due > 0) {
         ssize_t n = recv(c->fd, discard, c->due < sink ? c->due : sink, MSG_DONTWAIT);
         if (n < 0 && errno == EAGAIN) break;
@@ -384,6 +384,10 @@ int main(int count, char **arguments) {
     }
     bool by_client = strcmp(arguments[at], "client") == 0;
     *(by_client ? &client_speed : &origin_speed) = strtoull(arguments[at + 1], NULL, 10) / (uint64_t)parallel;
+    if ((origin_speed | client_speed) < 100000 || (origin_speed | client_speed) / 100000 > 65535 || count - at > 2) {
+      fprintf(stderr, "load: paced takes 100 kB/s to 6.5 GB/s a connection, and no SOCKS5\n");
+      return 2;
+    }
     at += 2;
     mode = BULK;
   }

@@ -1,12 +1,12 @@
 // origin: the server behind every proxy of a run. Three ports of 127.0.0.1, printed as `echo N`, `source N` and `http N`:
 //   echo    sends back what it receives
 //   source  reads 8 bytes (big endian: 16 bits of speed, 48 of length), sends that many bytes, and closes. A speed is counted in
-//           100 kB/s and kept in steps of 10 ms; 0 is as fast as it goes
+//           100 kB/s and kept in steps of 50 ms; 0 is as fast as it goes
 //   http    answers requests without a body on kept connections, GET /128 with 128 bytes
 // Usage: origin CORE
 #include "sockets.h"
 
-enum { chunk = 256 * 1024, max_events = 256, max_fd = 1 << 15, tick_ns = 10 * 1000 * 1000 };
+enum { chunk = 256 * 1024, max_events = 256, max_fd = 1 << 15, tick_ns = 50 * 1000 * 1000 };
 
 enum kind { KIND_ECHO, KIND_SOURCE, KIND_HTTP };
 
@@ -42,6 +42,9 @@ static int listen_on_loopback(uint16_t *port) {
 
 static void drop(int fd) {
   connections[fd].open = false;
+  for (int i = 0; connections[fd].pace > 0 && i < paced_count; i++) {
+    if (paced[i] == fd) paced[i--] = paced[--paced_count];
+  }
   close(fd);
 }
 
@@ -78,7 +81,7 @@ static void pour(int epoll, int fd) {
     c->have += (uint32_t)n;
     if (c->have == sizeof c->request) {
       for (int i = 0; i < 8; i++) c->left = c->left << 8 | c->request[i];
-      c->pace = (c->left >> 48) * 1000;
+      c->pace = (c->left >> 48) * 5000;
       c->left &= (1ull << 48) - 1;
       if (c->pace > 0) {
         if (paced_count == 0) next_tick = now_ns();
@@ -103,7 +106,8 @@ static void pour(int epoll, int fd) {
 static int pour_paced(void) {
   uint64_t now = now_ns(), ticks = 0;
   for (; paced_count > 0 && next_tick <= now; next_tick += tick_ns) ticks++;
-  for (int i = 0; ticks > 0 && i < paced_count;) {
+  // Backwards: who is dropped leaves its place to one that has been served.
+  for (int i = paced_count - 1; ticks > 0 && i >= 0; i--) {
     int fd = paced[i];
     struct connection *c = &connections[fd];
     c->credit += ticks * c->pace;
@@ -118,8 +122,6 @@ static int pour_paced(void) {
       c->credit -= (uint64_t)n;
     }
     if (c->open && c->left == 0) drop(fd);
-    if (c->open) i++;
-    else paced[i] = paced[--paced_count];
   }
   return paced_count == 0 ? -1 : (int)((next_tick - now) / 1000000) + 1;
 }

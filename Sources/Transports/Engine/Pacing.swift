@@ -8,7 +8,8 @@ internal import Glibc
 /// window is bound enough. So where the system's congestion control is a pacing one, connections to and from loopback addresses
 /// take Reno, which every process may choose; everything else keeps what the administrator has set.
 ///
-/// It is chosen before a connection stands: one that BBR has begun is paced until it ends.
+/// It is chosen before a connection stands: one that BBR has begun is paced until it ends. What the system is set to is asked
+/// once.
 enum Pacing {
   /// What a socket of loopback shall have instead of the system's choice; nil where that stays.
   static func loopbackChoice(insteadOf name: String) -> StaticString? { name.hasPrefix("bbr") ? "reno" : nil }

@@ -19,10 +19,10 @@ extension SocketAddress {
     }
   }
 
-  /// Whether what goes there never leaves this machine.
+  /// Whether this is an address of the loopback interface. Not one of "every address", on which others come in, too.
   var isLoopback: Bool {
     switch self {
-    case .ip(let address, _): address.isLoopback
+    case .ip(let address, _): address.isLoopback && address != .anyV4 && address != .anyV6
     case .unix: false
     }
   }

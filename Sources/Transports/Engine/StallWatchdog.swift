@@ -50,13 +50,13 @@ final class StallWatchdog: @unchecked Sendable {
         for turn in loop.gauge.takeLongTurns() {
           someoneIsBusy = true
           if let stall = detectors[position].look(turnStart: turn.began, now: turn.ended) {
-            report(stall, "loop \(loop.index) was stalled", turn.name)
+            report(stall, "loop \(loop.index) was stalled", "; last ran \(turn.name)")
           }
         }
         let turnStart = loop.gauge.turnStart
         if turnStart != nil { someoneIsBusy = true }
         if let stall = detectors[position].look(turnStart: turnStart, now: now) {
-          report(stall, "loop \(loop.index) is stalled", loop.gauge.currentName)
+          report(stall, "loop \(loop.index) is stalled", " by \(loop.gauge.currentName)")
         }
         stalls.add(detectors[position].stalls - before, at: 0)
       }
@@ -65,8 +65,8 @@ final class StallWatchdog: @unchecked Sendable {
     condition.unlock()
   }
 
-  private func report(_ stall: StallDetector.Report, _ what: String, _ name: String) {
-    var line = "\(what) for \(stall.lasted.nanosecondsClamped / 1_000_000) ms by \(name)"
+  private func report(_ stall: StallDetector.Report, _ what: String, _ who: String) {
+    var line = "\(what) for \(stall.lasted.nanosecondsClamped / 1_000_000) ms\(who)"
     if stall.unreported > 0 { line += " (\(stall.unreported) more stalls since the last report)" }
     report(line)
   }

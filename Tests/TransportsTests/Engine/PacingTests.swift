@@ -1,3 +1,5 @@
+import CShim
+import Glibc
 import Pipeline
 import Testing
 
@@ -16,9 +18,10 @@ import Testing
 
   /// What this machine is set to, and what shall come of it on loopback.
   private func choices() throws -> (system: String, loopback: String) {
-    // Listens on every address, so it is no socket of loopback.
-    let everywhere = try Listening.open(.ip(.anyV4, port: 0), count: 1)
-    let system = try #require(Pacing.congestionControl(of: everywhere.descriptors[0].number))
+    // A socket that none of our code has touched.
+    let untouched = shim_stream_socket(AF_INET)
+    defer { close(untouched) }
+    let system = try #require(Pacing.congestionControl(of: untouched))
     return (system, Pacing.loopbackChoice(insteadOf: system)?.description ?? system)
   }
 
@@ -41,9 +44,20 @@ import Testing
     await fixture.stopAndExpectNothingLeft()
   }
 
-  @Test func whatListensOnEveryAddressKeepsTheChoiceOfTheSystem() async throws {
-    let (system, _) = try choices()
-    let listening = try Listening.open(.ip(.anyV6, port: 0), count: 1)
+  /// Their clients come from everywhere.
+  @Test(arguments: [IPAddress.anyV4, .anyV6])
+  func whatListensOnEveryAddressKeepsTheChoiceOfTheSystem(host: IPAddress) throws {
+    let system = try choices().system
+    let listening = try Listening.open(.ip(host, port: 0), count: 1)
     #expect(Pacing.congestionControl(of: listening.descriptors[0].number) == system)
+  }
+
+  @Test func loopbackIsNotEveryAddress() {
+    #expect(SocketAddress.ip(.loopbackV4, port: 1).isLoopback)
+    #expect(SocketAddress.ip(.loopbackV6, port: 1).isLoopback)
+    #expect(SocketAddress.ip(IPAddress(v4: 0x7f01_0203), port: 1).isLoopback)
+    for address in [IPAddress.anyV4, .anyV6, IPAddress(v4: 0x0a00_0001)] {
+      #expect(!SocketAddress.ip(address, port: 1).isLoopback)
+    }
   }
 }
