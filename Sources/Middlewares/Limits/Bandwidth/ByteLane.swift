@@ -183,8 +183,8 @@ struct ByteLane {
       share.size /= 2
     }
     share.size = min(max(share.size, Self.least), plan.largest)
-    // Those who wait want the same: smaller leases, so that a round stays short.
-    let turn = max(plan.largest / (waiting + 1), plan.smallest)
+    // Those who wait want the same: smaller leases from the third on, so that a round stays short. Two whole ones fit the burst.
+    let turn = max(min(plan.largest, 2 * plan.largest / (waiting + 1)), plan.smallest)
     // Where slow ones hold much of the burst, the rest of it is not lent to the next one alone.
     let room = max((plan.burst - (outstanding - reserved)) / 2, Self.least)
     return min(share.size, turn, room)
