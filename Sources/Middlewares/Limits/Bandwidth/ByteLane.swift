@@ -36,6 +36,8 @@ struct ByteLane {
   static let term: UInt64 = 500_000_000
   /// No lease is smaller where there is a choice: those who trickle end there.
   private static let least = 512
+  /// What a relay moves at once.
+  private static let splice = 1 << 20
   /// A lease that is used up in this time shall be larger the next time.
   private static let quick: UInt64 = 100_000_000
   /// 100 days: what is longer fills every bucket, and fits the arithmetic.
@@ -183,8 +185,10 @@ struct ByteLane {
       share.size /= 2
     }
     share.size = min(max(share.size, Self.least), plan.largest)
-    // Those who wait want the same: smaller leases from the third on, so that a round stays short. Two whole ones fit the burst.
-    let turn = max(min(plan.largest, 2 * plan.largest / (waiting + 1)), plan.smallest)
+    // Those who wait want the same: smaller leases, so that a round stays short. Twice that where it is still one splice: half the
+    // wake-ups; two splices a lease cost more than two leases.
+    let part = plan.largest / (waiting + 1)
+    let turn = max(part, min(2 * part, Self.splice, plan.largest), plan.smallest)
     // Where slow ones hold much of the burst, the rest of it is not lent to the next one alone.
     let room = max((plan.burst - (outstanding - reserved)) / 2, Self.least)
     return min(share.size, turn, room)
