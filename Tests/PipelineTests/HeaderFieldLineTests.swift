@@ -29,6 +29,40 @@ import Testing
     }
   }
 
+  private func host(_ fields: HeaderFields) -> String? {
+    fields.withHost { value in
+      guard let value else { return nil }
+      return value.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
+    }
+  }
+
+  /// Where a parser has seen `host` counts only until a line is changed.
+  @Test func hostIsFoundWhateverHappensToTheFields() {
+    var parsed = fields(["a: b", "host: one.example", "c: d"])
+    #expect(host(parsed) == "one.example")
+    parsed.note(names: 0, host: 12..<23)
+    #expect(host(parsed) == "one.example")
+    var copy = HeaderFields()
+    copy.assign(parsed)
+    #expect(host(copy) == "one.example")
+
+    func changed(_ change: (inout HeaderFields) -> Void) -> String? {
+      var fields = parsed
+      change(&fields)
+      return host(fields)
+    }
+    #expect(changed { $0.set("host", "two.example") } == "two.example")
+    #expect(changed { $0.set("a", "something longer") } == "one.example")
+    #expect(changed { $0.remove("a") } == "one.example")
+    #expect(changed { $0.remove("host") } == nil)
+    #expect(changed { $0.removeAll { $0.count == 1 } } == "one.example")
+    #expect(changed { $0.removeAll { $0.count == 4 } } == nil)
+    #expect(changed { $0.removeAll() } == nil)
+    #expect(changed { $0.add("x", "y") } == "one.example")
+    #expect(changed { $0.append(line: Array("host: behind".utf8).span) } == "one.example")
+    #expect(changed { $0.assign(self.fields(["host: other"])) } == "other")
+  }
+
   @Test func linesAreShownWithTheLengthOfTheirNames() {
     var seen: [String] = []
     fields(["a:b", "long-name: c:d", "e: "]).forEachLine { line, nameLength in

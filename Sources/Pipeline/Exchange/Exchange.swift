@@ -172,6 +172,7 @@ open class Exchange {
     runtime.deadline = .distantFuture
     depth = -1
     settled = .max
+    // By place: a loop over the elements holds the array, which is counted.
     for place in slots.indices { slots[place].reset() }
     if !meters.isEmpty { meters.removeAll(keepingCapacity: true) }
     limitsFirstByte = false

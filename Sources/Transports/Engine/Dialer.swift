@@ -139,8 +139,10 @@ struct Dialer<Parked: ParkedTask> {
       if code == EAFNOSUPPORT { return .failure(.networkUnreachable) }
       throw Rejection(.overloaded, detail: "no socket for the upstream", cause: SystemError("socket", code))
     }
-    if address.isIP { setSocketOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
-    if address.isLoopback { Pacing.avoid(on: fd) }
+    if address.isIP {
+      setSocketOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+      if address.isLocal { Pacing.avoid(on: fd) }
+    }
     if let source = source(for: address) {
       // The port is chosen by connect, which knows the destination, so that ports are not used up early.
       setSocketOption(fd, Int32(IPPROTO_IP), Int32(IP_BIND_ADDRESS_NO_PORT), 1)

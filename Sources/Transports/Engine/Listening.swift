@@ -99,7 +99,7 @@ final class Listening: Sendable {
       }
       // Accepted sockets inherit it.
       setSocketOption(fd, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-      if address.isLoopback { Pacing.avoid(on: fd) }
+      if address.isLocal { Pacing.avoid(on: fd) }
     }
     // `::` means IPv6 only: who wants IPv4, too, says so, and the two never fight for a port.
     if address.family == AF_INET6 { setSocketOption(fd, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }

@@ -19,14 +19,6 @@ extension SocketAddress {
     }
   }
 
-  /// Whether this is an address of the loopback interface. Not one of "every address", on which others come in, too.
-  var isLoopback: Bool {
-    switch self {
-    case .ip(let address, _): address.isLoopback && address != .anyV4 && address != .anyV6
-    case .unix: false
-    }
-  }
-
   /// Calls `body` with the address as the kernel wants it. The path of a Unix socket is at most 107 bytes (checked where
   /// a `SocketAddress` is read); a longer one is cut and will not be found.
   func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {

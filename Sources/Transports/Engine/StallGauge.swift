@@ -54,15 +54,16 @@ final class StallGauge: Sendable {
 
   @inline(__always)
   func turnEnded(_ now: Instant) {
-    let start = Instant(nanoseconds: began.load(ordering: .relaxed))
+    let start = began.load(ordering: .relaxed)
     began.store(0, ordering: .relaxed)
-    if now - start > StallDetector.limit { noteLongTurn(start, now) }
+    // Once a turn of a loop, so in plain numbers. 0: it waits already.
+    if start > 0, now.nanoseconds &- start > StallDetector.limitNanoseconds {
+      noteLongTurn(Instant(nanoseconds: start), now)
+    }
   }
 
   @inline(never)
   private func noteLongTurn(_ start: Instant, _ now: Instant) {
-    // 0: it waits already.
-    if start.nanoseconds == 0 { return }
     let turn = LongTurn(began: start, ended: now, name: currentName)
     longTurns.withLock { if $0.count < 16 { $0.append(turn) } }
   }
@@ -107,7 +108,8 @@ final class StallGauge: Sendable {
 
 /// Decides when a stalled loop is reported: once per stall, and not more often than every `quietTime` per loop.
 struct StallDetector {
-  static let limit = Duration.milliseconds(50)
+  static let limit = Duration.nanoseconds(limitNanoseconds)
+  static var limitNanoseconds: UInt64 { 50_000_000 }
   static let quietTime = Duration.seconds(10)
 
   /// A stall to be logged.

@@ -51,13 +51,4 @@ import Testing
     let listening = try Listening.open(.ip(host, port: 0), count: 1)
     #expect(Pacing.congestionControl(of: listening.descriptors[0].number) == system)
   }
-
-  @Test func loopbackIsNotEveryAddress() {
-    #expect(SocketAddress.ip(.loopbackV4, port: 1).isLoopback)
-    #expect(SocketAddress.ip(.loopbackV6, port: 1).isLoopback)
-    #expect(SocketAddress.ip(IPAddress(v4: 0x7f01_0203), port: 1).isLoopback)
-    for address in [IPAddress.anyV4, .anyV6, IPAddress(v4: 0x0a00_0001)] {
-      #expect(!SocketAddress.ip(address, port: 1).isLoopback)
-    }
-  }
 }

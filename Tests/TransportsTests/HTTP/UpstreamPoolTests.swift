@@ -4,7 +4,6 @@ import Testing
 
 @testable import Transports
 
-/// The idle upstream connections of a loop.
 extension UpstreamPool {
   fileprivate func take(_ link: UpstreamLink, _ addresses: [SocketAddress]) -> RelaySide? {
     var address: SocketAddress?
@@ -14,6 +13,7 @@ extension UpstreamPool {
   }
 }
 
+/// The idle upstream connections of a loop.
 @Suite struct UpstreamPoolTests {
   /// Sockets to one backend, on a loop of their own.
   private struct World {

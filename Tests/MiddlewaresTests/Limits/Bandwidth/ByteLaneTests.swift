@@ -126,6 +126,28 @@ import Testing
     for flow in flows { #expect(abs(flow.total - fair) <= allowed, "\(flow.total) of \(fair)") }
   }
 
+  /// Few wake-ups, but no lease of more than one splice where others wait.
+  @Test(
+    arguments: [
+      (1, 10_000_000, 500_000), (2, 10_000_000, 500_000), (20, 10_000_000, 50_000), (4, 100_000_000, 1 << 20),
+      (2, 100_000_000, 2 << 20),
+    ])
+  func leasesOfThoseWhoShareAreAsLargeAsARoundAllows(count: Int, rate: Int, size: Int) {
+    var lane = ByteLane(BytePlan(.bytesPerSecond(rate)), now: Self.start)
+    var flows = (0..<count).map { _ in Flow() }
+    var leases: [Int] = []
+    for tick in 0..<4_000 {
+      for index in flows.indices {
+        let moved = flows[index].step(&lane, Self.start + UInt64(tick) * Self.millisecond)
+        // By then they know each other.
+        if tick >= 2_000, moved > 0 { leases.append(moved) }
+      }
+    }
+    leases.sort()
+    let median = leases[leases.count / 2]
+    #expect(median <= size && median >= size * 9 / 10, "\(median)")
+  }
+
   @Test func whoComesLaterGetsItsShareAtOnce() {
     var lane = ByteLane(BytePlan(.bytesPerSecond(10_000_000)), now: Self.start)
     var first = Flow()

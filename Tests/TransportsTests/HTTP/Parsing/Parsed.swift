@@ -1,4 +1,5 @@
 import Pipeline
+import Testing
 
 @testable import Transports
 
@@ -33,6 +34,10 @@ enum Parsed: Equatable, CustomStringConvertible {
         let received = Array(bytes[..<end])
         let progress = try received.withUnsafeBytes { try parser.parse($0, into: &head, &framing) }
         if case .complete(let length) = progress {
+          // Where the parser says that `host` stands is where a search finds it, whatever the head looks like.
+          let noted = head.fields.withHost(string)
+          let found = head.fields.withValue(of: "host", string)
+          if noted != found { Issue.record("host: \(noted ?? "none"), not \(found ?? "none")") }
           return .head(describe(head, framing), length: length)
         }
       }
@@ -40,6 +45,11 @@ enum Parsed: Equatable, CustomStringConvertible {
     } catch {
       return Parsed(error)
     }
+  }
+
+  private static func string(_ bytes: Span<UInt8>?) -> String? {
+    guard let bytes else { return nil }
+    return bytes.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
   }
 
   static func request(_ text: String, _ options: HTTPOptions = HTTPOptions()) -> Parsed {

@@ -123,4 +123,24 @@ import Testing
       }
     }
   }
+
+  /// Eight octets are looked at at a time, the last eight of a longer line once more: every length, every place, every octet.
+  @Test func aControlCharacterIsFoundWhereverItStands() {
+    for length in 0...20 {
+      for place in 0..<length {
+        for octet in 0...255 {
+          // Tabs on both sides, which may stand there, and controls outside, which are not to be seen.
+          for filler in [UInt8(ascii: "a"), 9] {
+            var line = [UInt8](repeating: filler, count: length)
+            line[place] = UInt8(octet)
+            let isControl = (octet < 32 && octet != 9) || octet == 127
+            let found = ([0] + line + [0]).withUnsafeBufferPointer { $0.baseAddress?.firstControl(1, length + 1) }
+            if found != (isControl ? place : length) + 1 {
+              Issue.record("\(octet) at \(place) of \(length): \(found ?? -1)")
+            }
+          }
+        }
+      }
+    }
+  }
 }
