@@ -68,6 +68,8 @@ public struct TokenBucket<Key: BucketKey>: TransparentElement {
     return try await next()
   }
 
+  // Inlined: it would get a copy of the bucket's settings.
+  @inline(__always)
   private func take(_ key: LimitKey, _ own: Rate?, _ exchange: Exchange) throws {
     let decision = try store.take(key, cost: 1, rate: own, now: exchange.now)
     if decision.isAllowed {

@@ -22,28 +22,29 @@ public struct UsageTracking: ImmediateMiddleware {
     fileprivate let trail: UsageTrail?
   }
 
-  private var meter: UsageMeter
+  /// Where the usage is kept.
+  public private(set) var store: MemoryUsageStore
   /// Given, and therefore chosen anew by a new configuration.
   private let hasOwnStore: Bool
 
   /// - Parameter store: where it is kept; several chains may share one. Two trackings with one store count an exchange once.
   public init(_ store: MemoryUsageStore) {
-    meter = UsageMeter(store)
+    self.store = store
     hasOwnStore = false
   }
 
   /// Keeps the usage in memory of its own; ``store`` leads to it.
   public init() {
-    meter = UsageMeter(MemoryUsageStore())
+    store = MemoryUsageStore()
     hasOwnStore = true
   }
 
-  /// Where the usage is kept.
-  public var store: MemoryUsageStore { meter.store }
+  public func before(_ exchange: Exchange) -> Open {
+    let trail = UsageTrail.of(exchange, store)
+    return Open(trail: trail.begin(exchange) ? trail : nil)
+  }
 
-  public func before(_ exchange: Exchange) -> Open { Open(trail: meter.begin(exchange)) }
-
-  // The meter stays: what a client is told of a refusal comes later, and so does a body that nobody has read.
+  // The trail stays attached: what a client is told of a refusal comes later, and so does a body that nobody has read.
   public func after(_ exchange: Exchange, _ open: Open, _ summary: Summary) {
     open.trail?.end(exchange, .served, exchange.finalTraffic(summary))
   }
@@ -53,16 +54,16 @@ public struct UsageTracking: ImmediateMiddleware {
     return error
   }
 
-  public var state: AnyObject? { hasOwnStore ? meter : nil }
+  public var state: AnyObject? { hasOwnStore ? store : nil }
 
   /// Usage in memory of its own goes on in the new chain.
   public mutating func adopt(from old: Self) {
-    if hasOwnStore, old.hasOwnStore { meter = old.meter }
+    if hasOwnStore, old.hasOwnStore { store = old.store }
   }
 
   /// Writes usage to the ledger, where there is one, until cancelled, and then what is left.
   public func run(_ services: any BackgroundServices) async throws {
-    try await meter.store.writer?.run(services)
+    try await store.writer?.run(services)
   }
 }
 
@@ -78,8 +79,16 @@ private enum UsageOutcome {
   }
 }
 
-/// What of the exchange on a connection has been recorded in one store, and in which row. Kept for the next request on it.
-private final class UsageTrail {
+/// What of the exchange on a connection has been recorded in one store, and in which row. Kept for the next request on it, and the
+/// meter of each.
+private final class UsageTrail: ByteMeter, @unchecked Sendable {
+  // Sound as Sendable: it stands on one connection's exchange, and whoever has that is on the connection's loop.
+
+  /// Whose the row is that was recorded in last.
+  private enum Owner {
+    case nobody, anonymous, unauthenticated, principal
+  }
+
   // Unchecked: plain numbers, as those of `Exchange`.
   let store: MemoryUsageStore
   /// Of another store: nearly always none.
@@ -88,7 +97,7 @@ private final class UsageTrail {
   @exclusivity(unchecked) private var ordinal = 0
   /// One tracking is inside its `next`; another with the same store leaves the exchange to it.
   @exclusivity(unchecked) private var isActive = false
-  /// The meter is attached, also when the chain is over.
+  /// Attached as a meter, also when the chain is over.
   @exclusivity(unchecked) private var isAttached = false
   @exclusivity(unchecked) private var outcome = UsageOutcome.running
   /// Whether it came as far as an upstream: nobody had to log in.
@@ -97,6 +106,7 @@ private final class UsageTrail {
   @exclusivity(unchecked) private var recorded = UsageChange()
   /// The row that was recorded in last, and whose it is.
   private var row: UsageRow?
+  @exclusivity(unchecked) private var owner = Owner.nobody
   private var principal: Principal?
 
   init(_ store: MemoryUsageStore, next: UsageTrail?) {
@@ -104,8 +114,20 @@ private final class UsageTrail {
     self.next = next
   }
 
+  static func of(_ exchange: Exchange, _ store: MemoryUsageStore) -> UsageTrail {
+    let first = exchange[UsageTrailKey.self]
+    var trail = first
+    while let found = trail {
+      if found.store === store { return found }
+      trail = found.next
+    }
+    let new = UsageTrail(store, next: first)
+    exchange[UsageTrailKey.self] = new
+    return new
+  }
+
   /// False when a tracking with the same store stands above.
-  func begin(_ exchange: Exchange, _ meter: UsageMeter) -> Bool {
+  func begin(_ exchange: Exchange) -> Bool {
     if ordinal != exchange.ordinal {
       ordinal = exchange.ordinal
       isRecorded = false
@@ -117,7 +139,7 @@ private final class UsageTrail {
     isActive = true
     outcome = .running
     wasLetIn = true
-    if !isAttached { exchange.attach(meter) }
+    if !isAttached { exchange.attach(self) }
     isAttached = true
     return true
   }
@@ -130,8 +152,13 @@ private final class UsageTrail {
     settle(exchange, traffic)
   }
 
+  func account(_ moved: Traffic, on exchange: Exchange, isLast: Bool) -> Lease {
+    if isLast { finish(exchange) } else { settle(exchange, exchange.traffic) }
+    return .unlimited
+  }
+
   /// The exchange is over, and its client has its answer.
-  func finish(_ exchange: Exchange) {
+  private func finish(_ exchange: Exchange) {
     isAttached = false
     let traffic = exchange.traffic
     if traffic.up > UInt64(recorded.up) || traffic.down > UInt64(recorded.down) { settle(exchange, traffic) }
@@ -139,7 +166,7 @@ private final class UsageTrail {
 
   /// Brings what is recorded into line with what is true, in differences, so that an exchange that ends twice (a retry) or
   /// turns out to be another one's (a login below) still counts once, with its last outcome, for its last identity.
-  func settle(_ exchange: Exchange, _ traffic: Traffic) {
+  private func settle(_ exchange: Exchange, _ traffic: Traffic) {
     let truth = UsageChange(
       requests: 1, connections: exchange.ordinal == 1 ? 1 : 0, refused: outcome == .refused ? 1 : 0,
       failed: outcome == .failed ? 1 : 0, up: Int(clamping: traffic.up), down: Int(clamping: traffic.down))
@@ -165,11 +192,16 @@ private final class UsageTrail {
 
   private func currentRow(of exchange: Exchange, _ shard: Int, _ time: UnixTime) -> UsageRow {
     guard let principal = exchange.principal else {
+      // These two stand for good.
+      let now = wasLetIn ? Owner.anonymous : .unauthenticated
+      if owner == now, let row { return row }
       self.principal = nil
+      owner = now
       return store.row(of: wasLetIn ? .anonymous : .unauthenticated, shard: shard, at: time)
     }
-    if let row, self.principal == principal { return row }
+    if owner == .principal, let row, self.principal == principal { return row }
     self.principal = principal
+    owner = .principal
     return store.row(of: UsageAccount(principal), shard: shard, at: time)
   }
 }
@@ -182,35 +214,4 @@ extension UsageAccount {
 private enum UsageTrailKey: ExchangeKey {
   static var defaultValue: UsageTrail? { nil }
   static var outlivesExchange: Bool { true }
-}
-
-/// Tells a store of live exchanges: one for all, since what is known of each stands on it.
-private final class UsageMeter: ByteMeter {
-  let store: MemoryUsageStore
-
-  init(_ store: MemoryUsageStore) { self.store = store }
-
-  /// `nil` when a tracking with the same store stands above.
-  func begin(_ exchange: Exchange) -> UsageTrail? {
-    let trail = trail(of: exchange)
-    return trail.begin(exchange, self) ? trail : nil
-  }
-
-  func account(_ moved: Traffic, on exchange: Exchange, isLast: Bool) -> Lease {
-    let trail = trail(of: exchange)
-    if isLast { trail.finish(exchange) } else { trail.settle(exchange, exchange.traffic) }
-    return .unlimited
-  }
-
-  private func trail(of exchange: Exchange) -> UsageTrail {
-    let first = exchange[UsageTrailKey.self]
-    var trail = first
-    while let found = trail {
-      if found.store === store { return found }
-      trail = found.next
-    }
-    let new = UsageTrail(store, next: first)
-    exchange[UsageTrailKey.self] = new
-    return new
-  }
 }

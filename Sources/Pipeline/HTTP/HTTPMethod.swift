@@ -56,7 +56,9 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
 
   public init(stringLiteral name: String) { self.init(name) }
 
-  public var name: String {
+  public var name: String { knownName?.description ?? other ?? "" }
+
+  private var knownName: StaticString? {
     switch code {
     case 0: "GET"
     case 1: "HEAD"
@@ -67,7 +69,7 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     case 6: "OPTIONS"
     case 7: "TRACE"
     case 8: "PATCH"
-    default: other ?? ""
+    default: nil
     }
   }
 
@@ -95,7 +97,9 @@ public struct HTTPMethod: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     known.map { MetricLabel(configured: $0.name) } + ["other", "none"]
 
   /// Shows the name as it stands in a request line.
-  package func withName(_ body: (Span<UInt8>) -> Void) { body(name.utf8.span) }
+  package func withName(_ body: (Span<UInt8>) -> Void) {
+    if let knownName { knownName.withUTF8Buffer { body($0.span) } } else { body(name.utf8.span) }
+  }
 
   /// Whether repeating the request has the effect of one (RFC 9110, 9.2.2).
   public var isIdempotent: Bool {

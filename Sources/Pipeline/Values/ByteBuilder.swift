@@ -20,6 +20,11 @@
   /// What has been written. Valid until the next change.
   @inlinable package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
+  @inlinable @inline(__always)
+  package func withSpan<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+    try body(UnsafeBufferPointer(start: base, count: count).span)
+  }
+
   @inlinable package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
     try body(bytes)
   }
@@ -104,6 +109,12 @@
   /// Decimal, with leading zeros up to `digits`, which is at most 20.
   @inlinable package mutating func append(decimal value: UInt64, digits: Int = 1) {
     if value < 10, digits <= 1 { return append(UInt8(truncatingIfNeeded: 48 &+ value)) }
+    if value < 10_000, digits <= 4 { return append(fewDigits: UInt32(truncatingIfNeeded: value), digits) }
+    if value < 100_000_000, digits <= 4 {
+      let high = value / 10_000
+      append(fewDigits: UInt32(truncatingIfNeeded: high), 1)
+      return append(fewDigits: UInt32(truncatingIfNeeded: value &- high &* 10_000), 4)
+    }
     let length = max(Self.decimalLength(value), digits)
     let room = UnsafeMutableRawPointer(extend(by: length))
     let pairs = UnsafeRawPointer(Self.pairs.utf8Start)
@@ -119,6 +130,22 @@
       rest = next
     }
     if place > 0 { room.storeBytes(of: UInt8(truncatingIfNeeded: 48 &+ rest % 10), as: UInt8.self) }
+  }
+
+  /// Below 10,000: four digits are written, and the first ones are given back.
+  @inlinable @inline(__always)
+  mutating func append(fewDigits value: UInt32, _ digits: Int) {
+    let needed = value < 100 ? (value < 10 ? 1 : 2) : (value < 1000 ? 3 : 4)
+    let length = max(needed, digits)
+    let pairs = UnsafeRawPointer(Self.pairs.utf8Start)
+    let high = value / 100
+    let first = pairs.loadUnaligned(fromByteOffset: Int(high) &* 2, as: UInt16.self)
+    let second = pairs.loadUnaligned(fromByteOffset: Int(value &- high &* 100) &* 2, as: UInt16.self)
+    // In the order of memory: what stands first is lowest.
+    let four = UInt32(UInt16(littleEndian: first)) | UInt32(UInt16(littleEndian: second)) &<< 16
+    let room = UnsafeMutableRawPointer(extend(by: 4))
+    room.storeBytes(of: (four &>> UInt32(truncatingIfNeeded: 32 &- 8 &* length)).littleEndian, as: UInt32.self)
+    count &-= 4 &- length
   }
 
   /// `00` to `99`.

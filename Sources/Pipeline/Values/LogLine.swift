@@ -199,12 +199,8 @@ extension LogLine {
 
   /// Appends any bytes, valid UTF-8 or not.
   package mutating func append(value: Span<UInt8>, style: Style) {
-    let isMeaningful = style == .text && !value.isEmpty && !(value.count == 1 && value[0] == UInt8(ascii: "-"))
-    if isMeaningful, Self.isBare(value) {
-      value.withUnsafeBufferPointer { storage.append($0) }
-    } else {
-      quoted(if: true) { $0.append(escaping: value) }
-    }
+    if style == .text, value.withUnsafeBufferPointer({ appendBare($0) }) { return }
+    quoted(if: true) { $0.append(escaping: value) }
   }
 
   /// One character for each byte: `1` for printable ASCII that means nothing in a line of `name=value` fields, which is all but
@@ -216,10 +212,39 @@ extension LogLine {
     0000000000000000000000000000000000000000000000000000000000000000
     """
 
-  private static func isBare(_ value: Span<UInt8>) -> Bool {
-    let table = bareTable.utf8Start
-    for i in value.indices where table[Int(value[i])] != UInt8(ascii: "1") { return false }
+  /// False, and nothing is written, where the value is no word: it has to be quoted. A `-` alone means that there is none.
+  private mutating func appendBare(_ value: UnsafeBufferPointer<UInt8>) -> Bool {
+    guard let base = value.baseAddress, value.count > 0 else { return false }
+    if value.count == 1, base[0] == UInt8(ascii: "-") { return false }
+    let table = Self.bareTable.utf8Start
+    var i = 0
+    while i &+ 8 <= value.count {
+      let word = UnsafeRawPointer(base).loadUnaligned(fromByteOffset: i, as: UInt64.self)
+      if Self.hasOtherThanBare(UInt64(littleEndian: word)) { return false }
+      i &+= 8
+    }
+    while i < value.count {
+      if table[Int(base[i])] != UInt8(ascii: "1") { return false }
+      i &+= 1
+    }
+    storage.append(base, value.count)
     return true
+  }
+
+  /// The same of eight bytes. Seven bits of each are looked at, so that no sum reaches the next one; the eighth by itself.
+  @inline(__always)
+  private static func hasOtherThanBare(_ word: UInt64) -> Bool {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    let seven = ones &* 0x7f
+    let low = word & seven
+    // The high bit of each byte: set where it is `!` or more, where it is no DEL, and where it is none of the three.
+    let isPrintable = low &+ (ones &* (0x80 - 0x21))
+    let isNoDelete = (low ^ seven) &+ seven
+    let isNoQuote = (low ^ (ones &* UInt64(UInt8(ascii: "\"")))) &+ seven
+    let isNoBackslash = (low ^ (ones &* UInt64(UInt8(ascii: "\\")))) &+ seven
+    let isNoEqualsSign = (low ^ (ones &* UInt64(UInt8(ascii: "=")))) &+ seven
+    let isBare = isPrintable & isNoDelete & isNoQuote & isNoBackslash & isNoEqualsSign & ~word
+    return isBare & (ones &* 0x80) != ones &* 0x80
   }
 
   private mutating func append(escaping value: Span<UInt8>) {

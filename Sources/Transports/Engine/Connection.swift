@@ -76,7 +76,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
   private var parking = Parking.running
   private var continuation: UnsafeContinuation<Void, Never>?
   private var wake = Wake.event
-  private unowned(unsafe) var awaited: AnyObject?
+  private var awaited: ObjectIdentifier?
   private var waitEnds = Instant.distantFuture
   /// Counts waits, so that late results of an earlier one wake nobody.
   private var ticket: UInt64 = 0
@@ -90,7 +90,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     self.engine = engine
     self.label = label
     super.init()
-    client.waker = self
+    client.setWaker(self)
   }
 
   /// Starts the task that serves an accepted socket. The socket is closed when `body` has returned, if it is not by then.
@@ -173,7 +173,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
   @inline(__always)
   private func park(_ parking: Parking, on awaited: AnyObject?, until limit: Instant) async throws -> Bool {
     self.parking = parking
-    self.awaited = awaited
+    self.awaited = awaited.map(ObjectIdentifier.init)
     waitEnds = limit
     timer.ensure(by: min(limit, deadline), on: loop, self)
     await suspend { self.continuation = $0 }
@@ -223,24 +223,31 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
 
   // MARK: What wakes
 
-  func wake(_ stream: any ByteStream) {
+  func wake(_ stream: any ByteStream) { wake(ObjectIdentifier(stream), stream as? Socket) }
+
+  func wake(_ socket: Socket) { wake(ObjectIdentifier(socket), socket) }
+
+  /// - Parameter socket: `nil`: the stream is none, and only says that something may have changed: whoever waits looks again.
+  @inline(__always)
+  private func wake(_ stream: ObjectIdentifier, _ socket: Socket?) {
+    let isOfClient = stream == ObjectIdentifier(client)
     switch parking {
     case .running, .turn, .relay:
       return
-    case .stream(let interest) where stream === awaited:
-      if isReady(stream, interest) { return resume(.event) }
-    case .streams where stream !== client:
+    case .stream(let interest) where stream == awaited:
+      if socket.map({ isReady($0, interest) }) ?? true { return resume(.event) }
+    case .streams where !isOfClient:
       return resume(.event)
     case .idle:
       return resume(.event)
     case .pair(let first, let second):
       if first.isReady || second.isReady { return resume(.event) }
-      if stream === client, !first.reads(client), !second.reads(client), isClientGone { resume(.clientGone) }
+      if isOfClient, !first.reads(client), !second.reads(client), isClientGone { resume(.clientGone) }
       return
     case .stream, .streams, .time, .work:
       break
     }
-    if stream === client, awaited !== client, isClientGone { resume(.clientGone) }
+    if isOfClient, awaited != stream, isClientGone { resume(.clientGone) }
   }
 
   func timerFired() {
@@ -260,9 +267,7 @@ final class Connection: ConnectionRuntime, ParkedTask, TimerTarget, RequeuedWork
     if self.ticket == ticket, case .work = parking { resume(.event) }
   }
 
-  /// A stream that is no socket only says that something may have changed: whoever waits looks again.
-  private func isReady(_ stream: any ByteStream, _ interest: Interest) -> Bool {
-    guard let socket = stream as? Socket else { return true }
+  private func isReady(_ socket: Socket, _ interest: Interest) -> Bool {
     switch interest {
     case .readable: return socket.mayRead || socket.descriptor < 0
     case .writable: return socket.mayWrite || socket.descriptor < 0

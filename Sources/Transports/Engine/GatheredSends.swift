@@ -21,7 +21,7 @@ final class GatheredSends {
 
   private struct Piece {
     // Sound: a socket sends its piece, which empties this place, before it goes away.
-    unowned(unsafe) let socket: Socket
+    let socket: Unmanaged<Socket>
     let offset: Int
     /// 0 once it has been sent.
     var count: Int
@@ -47,7 +47,7 @@ final class GatheredSends {
     guard let source = bytes.baseAddress, bytes.count <= Self.largestPiece else { return nil }
     if used + bytes.count > Self.capacity || pieces.count == Self.most { sendAll() }
     (base + used).copyMemory(from: source, byteCount: bytes.count)
-    pieces.append(Piece(socket: socket, offset: used, count: bytes.count))
+    pieces.append(Piece(socket: .passUnretained(socket), offset: used, count: bytes.count))
     used += bytes.count
     return pieces.count - 1
   }
@@ -56,7 +56,8 @@ final class GatheredSends {
   func send(_ place: Int) {
     let piece = pieces[place]
     pieces[place].count = 0
-    piece.socket.sendGathered(UnsafeRawBufferPointer(start: base + piece.offset, count: piece.count))
+    let bytes = UnsafeRawBufferPointer(start: base + piece.offset, count: piece.count)
+    piece.socket._withUnsafeGuaranteedRef { $0.sendGathered(bytes) }
   }
 
   /// To be called when the loop has nothing else to do in this turn.

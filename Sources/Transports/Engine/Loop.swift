@@ -269,7 +269,7 @@ final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
     }
     stall.turnEnded(present)
     poller.wait(milliseconds: timeout) { fd, generation, readiness in
-      if let target = slots.target(fd, generation) { target.becameReady(readiness) }
+      slots.tell(fd, generation, readiness)
     } woke: {
       sleeping.store(false, ordering: .relaxed)
       refreshTime()

@@ -26,6 +26,11 @@ struct RelaySide {
     if let socket { socket.waker = waker } else { stream.waker = waker }
   }
 
+  @inline(__always)
+  func setWaker(_ connection: Connection) {
+    if let socket { socket.setWaker(connection) } else { stream.waker = connection }
+  }
+
   /// Only plain sockets know beforehand; another stream is asked by trying.
   @inline(__always)
   var mayRead: Bool { socket?.mayRead ?? true }

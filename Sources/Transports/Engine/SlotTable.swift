@@ -5,6 +5,8 @@
 final class SlotTable {
   private struct Slot {
     unowned(unsafe) var target: (any ReadinessTarget)?
+    /// The target again, where it is a socket, which nearly all are.
+    var socket: Unmanaged<Socket>?
     var generation: UInt32
   }
 
@@ -19,12 +21,13 @@ final class SlotTable {
   func take(_ fd: Int32, _ target: any ReadinessTarget) -> UInt32 {
     while Int(fd) >= chunks.count * Self.chunkSize {
       let chunk = UnsafeMutablePointer<Slot>.allocate(capacity: Self.chunkSize)
-      chunk.initialize(repeating: Slot(target: nil, generation: 0), count: Self.chunkSize)
+      chunk.initialize(repeating: Slot(target: nil, socket: nil, generation: 0), count: Self.chunkSize)
       chunks.append(chunk)
     }
     let slot = slot(fd)
     slot.pointee.generation &+= 1
     slot.pointee.target = target
+    if let socket = target as? Socket { slot.pointee.socket = .passUnretained(socket) }
     return slot.pointee.generation
   }
 
@@ -34,12 +37,17 @@ final class SlotTable {
     let slot = slot(fd)
     slot.pointee.generation &+= 1
     slot.pointee.target = nil
+    slot.pointee.socket = nil
   }
 
+  /// Tells the target, if the generation is still the same.
   @inline(__always)
-  func target(_ fd: Int32, _ generation: UInt32) -> (any ReadinessTarget)? {
+  func tell(_ fd: Int32, _ generation: UInt32, _ readiness: Readiness) {
     let slot = slot(fd)
-    return slot.pointee.generation == generation ? slot.pointee.target : nil
+    guard slot.pointee.generation == generation else { return }
+    // Without counting references. Sound: whoever a socket wakes holds it, and goes away after the call.
+    if let socket = slot.pointee.socket { return socket._withUnsafeGuaranteedRef { $0.becameReady(readiness) } }
+    slot.pointee.target?.becameReady(readiness)
   }
 
   @inline(__always)

@@ -40,7 +40,9 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   // Sound: an owner has its piece sent before it goes away.
   private unowned(unsafe) var gatheredOwner: (any GatheredOwner)?
 
-  unowned(unsafe) var waker: (any StreamWaker)?
+  unowned(unsafe) var waker: (any StreamWaker)? { didSet { task = nil } }
+  /// The waker again, where it is a connection. Its task holds it, and runs only after the call: no reference is counted.
+  private var task: Unmanaged<Connection>?
 
   /// Takes over a non-blocking descriptor. On nil the descriptor has been closed: the kernel would not watch it.
   init?(adopting fd: Int32, on loop: Loop, remoteAddress: SocketAddress? = nil, readiness: Readiness = []) {
@@ -63,7 +65,13 @@ final class Socket: ByteStream, ReadinessTarget, @unchecked Sendable {
   func becameReady(_ readiness: Readiness) {
     self.readiness.formUnion(readiness)
     if !backlog.isEmpty { sendBacklog() }
+    if let task { return task._withUnsafeGuaranteedRef { $0.wake(self) } }
     waker?.wake(self)
+  }
+
+  func setWaker(_ connection: Connection) {
+    waker = connection
+    task = .passUnretained(connection)
   }
 
   /// Whether a read would not block, as far as is known.

@@ -104,6 +104,7 @@ final class LiveBackend: Sendable {
   }
 
   /// An exchange found it well. Returns whether its standing has changed.
+  @inline(__always)
   func noteAnswer(
     _ latency: Duration, _ nanoseconds: UInt64, decay: Duration, _ rules: PassiveHealth, at now: Instant
   ) -> Bool {

@@ -9,12 +9,12 @@ final class Seat: UpstreamWatch {
   let token: UInt64
   let weight: Double
   // The group outlives every exchange that it serves: whoever serves holds it.
-  private unowned(unsafe) let group: UpstreamGroup
+  private let group: Unmanaged<UpstreamGroup>
 
   init(_ backend: Backend, _ live: LiveBackend, of group: UpstreamGroup) {
     self.backend = backend
     self.live = live
-    self.group = group
+    self.group = .passUnretained(group)
     weight = Double(backend.weight)
     if case .sticky(let cookie, _) = group.configuration.strategy.kind {
       token = cookie.token(of: backend.name)
@@ -23,7 +23,7 @@ final class Seat: UpstreamWatch {
     }
   }
 
-  func upstreamAnswered(_ exchange: Exchange) { group.answered(self, exchange) }
+  func upstreamAnswered(_ exchange: Exchange) { group._withUnsafeGuaranteedRef { $0.answered(self, exchange) } }
 
   var hasRoom: Bool {
     guard let limit = backend.maxConnections else { return true }

@@ -41,6 +41,44 @@ private func json(_ bytes: [UInt8]) -> String { line { $0.append(value: bytes.sp
     #expect(line { $0.append(milliseconds: .seconds(-1)) } == "0.000")
   }
 
+  @Test func writesEveryNumberOfDigits() {
+    var numbers: [UInt64] = Array(0...10_100)
+    var power: UInt64 = 10
+    for _ in 0..<19 {
+      numbers += [power - 1, power, power + 1, power / 10 * 7 + 7]
+      power = power.multipliedReportingOverflow(by: 10).partialValue
+    }
+    for number in numbers + [.max] {
+      if line({ $0.append(number) }) != "\(number)" { Issue.record("\(number)") }
+    }
+  }
+
+  @Test func theThousandthsOfAMillisecondHaveThreeDigits() {
+    for microseconds in Array(0...2000) + [12_345_678, 123_456_789_012] {
+      let thousandths = "\(microseconds % 1000)"
+      let zeros = String(repeating: "0", count: 3 - thousandths.count)
+      #expect(
+        line { $0.append(milliseconds: .microseconds(microseconds)) } == "\(microseconds / 1000).\(zeros)\(thousandths)"
+      )
+    }
+  }
+
+  @Test func aValueIsABareWordOrAQuotedOneWhereverTheByteStands() {
+    for length in 1...18 {
+      for place in 0..<length {
+        for byte in UInt8.min...UInt8.max {
+          var value = [UInt8](repeating: UInt8(ascii: "a"), count: length)
+          value[place] = byte
+          let meaning: [UInt8] = [32, 127, UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "=")]
+          let isBare = byte > 32 && byte < 128 && !meaning.contains(byte) && value != [UInt8(ascii: "-")]
+          let written = line { $0.append(value: value.span, style: .text) }
+          let expected = isBare ? String(decoding: value, as: UTF8.self) : json(value)
+          if written != expected { Issue.record("\(byte) at \(place) of \(length): \(written)") }
+        }
+      }
+    }
+  }
+
   @Test func writesAddressesAsTheyDescribeThemselves() {
     var random = SeededRandom(seed: 5)
     var addresses = [

@@ -10,7 +10,7 @@ final class HTTPShare {
   /// The head under construction; its capacity is kept.
   var head = ByteBuilder(capacity: 16 * 1024)
   /// Field lines of our own that go into it.
-  var lines: [UInt8] = []
+  var lines = ByteBuilder(capacity: 1024)
   private var date: [UInt8] = []
   private var dateHolds = Instant(nanoseconds: 0)
   /// Lines of the operational log about clients that speak no HTTP, for each loop: whoever sends garbage must not be able to

@@ -18,7 +18,7 @@ extension HTTPConnection {
     outgoing.acceptsTrailers = framing.acceptsTrailers
     outgoing.closes = (link.maxIdle == 0 || link.proxyProtocol != nil) && !framing.wantsUpgrade
     var seen = claimedFields()
-    share.lines.removeAll(keepingCapacity: true)
+    share.lines.clear()
     let hasPrincipal = principal != nil || link.proxyAuthorization != nil
     withRequest {
       forwarder.appendToRequest(
@@ -33,8 +33,10 @@ extension HTTPConnection {
     if !withheldCredentials.isEmpty { withholdCredentials(&seen) }
     // HTTP/1.0 clients may say no host, which HTTP/1.1 needs.
     let host = framing.hasHost ? [] : Array((destination.endpoint?.description ?? "localhost").utf8)
-    withRequest {
-      HeadSerializer.append($0, outgoing, host: host, without: seen, lines: share.lines, to: &share.head)
+    withRequest { head in
+      share.lines.withSpan {
+        HeadSerializer.append(head, outgoing, host: host, without: seen, lines: $0, to: &share.head)
+      }
     }
   }
 
@@ -48,7 +50,7 @@ extension HTTPConnection {
         let value = bytes.extracting(line.value)
         if value.withUnsafeBufferPointer({ $0.elementsEqual(withheldCredentials) }) { continue }
         share.lines.append("authorization: ")
-        share.lines.append(value)
+        share.lines.append(copying: value)
         share.lines.append("\r\n")
       }
     }
@@ -110,14 +112,14 @@ extension HTTPConnection {
     } else {
       (hasDate, unwanted) = look(at: head, isRelayed: isRelayed)
     }
-    share.lines.removeAll(keepingCapacity: true)
+    share.lines.clear()
     if !hasDate { share.appendDateLine() }
     if isRelayed {
       forwarder.appendToResponse(&share.lines, version: head.receivedVersion ?? .http11, backend: backendURL)
     } else if let version = head.receivedVersion {
       forwarder.appendToResponse(&share.lines, version: version, backend: nil)
     }
-    HeadSerializer.append(head, outgoing, without: unwanted, lines: share.lines, to: &share.head)
+    share.lines.withSpan { HeadSerializer.append(head, outgoing, without: unwanted, lines: $0, to: &share.head) }
   }
 
   /// Line by line: an element has changed them.

@@ -22,9 +22,9 @@ final class Forwarder {
   private let plainNode: [UInt8]
   /// `host` of the present request as it came; elements may rewrite the field.
   private var host: [UInt8] = []
-  /// The lines for the last request that said nothing of its way, and what they depend on: nearly always those of the next.
-  private var usual: [UInt8] = []
-  private var usualHost: [UInt8] = []
+  /// The lines for the last request of this host that said nothing of its way, and what else they depend on: nearly always those of
+  /// the next.
+  private var usual = ByteBuilder(capacity: 256)
   private var usualIsOld = false
   private var usualIsForStranger = false
 
@@ -63,13 +63,17 @@ final class Forwarder {
 
   /// Of one connection nearly always the same.
   private func keepHost(_ value: Span<UInt8>?) {
-    guard let value else { return host.removeAll(keepingCapacity: true) }
+    guard let value else {
+      usual.clear()
+      return host.removeAll(keepingCapacity: true)
+    }
     let isKept = value.withUnsafeBufferPointer { new in
       host.withUnsafeBufferPointer { old in
         old.count == new.count && (new.isEmpty || memcmp(old.baseAddress!, new.baseAddress!, new.count) == 0)
       }
     }
     if isKept { return }
+    usual.clear()
     host.removeAll(keepingCapacity: true)
     host.append(copying: value)
   }
@@ -83,6 +87,7 @@ final class Forwarder {
     var hops = Hops()
     try head.fields.withWireBytes { bytes in
       var line = FieldCursor()
+      usual.clear()
       host.removeAll(keepingCapacity: true)
       while line.next(in: bytes) {
         let name = bytes.extracting(line.name)
@@ -155,20 +160,18 @@ final class Forwarder {
   ///   - toProxy: whether the next hop is a proxy.
   ///   - hasPrincipal: whether the client's credentials were used here. If so, or if no proxy follows, they end here.
   func appendToRequest(
-    _ out: inout [UInt8], _ head: HTTPRequestHead, seen: RelayedField.Set, toStranger: Bool, toProxy: Bool,
+    _ out: inout ByteBuilder, _ head: HTTPRequestHead, seen: RelayedField.Set, toStranger: Bool, toProxy: Bool,
     hasPrincipal: Bool
   ) {
     let isOld = head.version == .http10
     if seen.isEmpty {
-      if usual.isEmpty || usualIsOld != isOld || usualIsForStranger != toStranger || usualHost != host {
-        usual.removeAll(keepingCapacity: true)
+      if usual.isEmpty || usualIsOld != isOld || usualIsForStranger != toStranger {
+        usual.clear()
         appendVia(&usual, Span(), seen, isOld: isOld)
         appendOfClient(&usual, Span(), seen, toStranger: toStranger)
-        usualHost.removeAll(keepingCapacity: true)
-        usualHost.append(contentsOf: host)
         (usualIsOld, usualIsForStranger) = (isOld, toStranger)
       }
-      return out.append(contentsOf: usual)
+      return usual.withSpan { out.append(copying: $0) }
     }
     head.fields.withWireBytes { fields in
       appendVia(&out, fields, seen, isOld: isOld)
@@ -180,7 +183,7 @@ final class Forwarder {
     }
   }
 
-  private func appendVia(_ out: inout [UInt8], _ fields: Span<UInt8>, _ seen: RelayedField.Set, isOld: Bool) {
+  private func appendVia(_ out: inout ByteBuilder, _ fields: Span<UInt8>, _ seen: RelayedField.Set, isOld: Bool) {
     beginList(.via, "via: ", fields, seen, &out)
     out.append(isOld ? "1.0 " : "1.1 ")
     out.append(contentsOf: rules.name)
@@ -188,7 +191,7 @@ final class Forwarder {
   }
 
   private func appendOfClient(
-    _ out: inout [UInt8], _ fields: Span<UInt8>, _ seen: RelayedField.Set, toStranger: Bool
+    _ out: inout ByteBuilder, _ fields: Span<UInt8>, _ seen: RelayedField.Set, toStranger: Bool
   ) {
     let writes = toStranger ? [] : rules.fields
     if writes.contains(.forwarded) {
@@ -256,7 +259,7 @@ final class Forwarder {
   /// - Parameters:
   ///   - version: that the origin spoke.
   ///   - backend: the URL of the origin; `nil`: nobody was asked for this response.
-  func appendToResponse(_ out: inout [UInt8], version: HTTPVersion, backend: @autoclosure () -> String?) {
+  func appendToResponse(_ out: inout ByteBuilder, version: HTTPVersion, backend: @autoclosure () -> String?) {
     out.append(version == .http10 ? "via: 1.0 " : "via: 1.1 ")
     out.append(contentsOf: rules.name)
     endLine(&out)
@@ -271,35 +274,36 @@ final class Forwarder {
 
   /// Writes the name, and what stands under it already, with a comma behind.
   private func beginList(
-    _ field: RelayedField, _ name: StaticString, _ fields: Span<UInt8>, _ seen: RelayedField.Set, _ out: inout [UInt8]
+    _ field: RelayedField, _ name: StaticString, _ fields: Span<UInt8>, _ seen: RelayedField.Set,
+    _ out: inout ByteBuilder
   ) {
     out.append(name)
     guard seen.contains(field) else { return }
     var line = FieldCursor()
     while line.next(in: fields) {
       guard !line.value.isEmpty, RelayedField(fields.extracting(line.name)) == field else { continue }
-      out.append(fields.extracting(line.value))
+      out.append(copying: fields.extracting(line.value))
       out.append(", ")
     }
   }
 
-  private func copy(_ field: RelayedField, _ name: StaticString, _ fields: Span<UInt8>, _ out: inout [UInt8]) {
+  private func copy(_ field: RelayedField, _ name: StaticString, _ fields: Span<UInt8>, _ out: inout ByteBuilder) {
     var line = FieldCursor()
     while line.next(in: fields) {
       guard RelayedField(fields.extracting(line.name)) == field else { continue }
       out.append(name)
-      out.append(fields.extracting(line.value))
+      out.append(copying: fields.extracting(line.value))
       endLine(&out)
     }
   }
 
-  private func endLine(_ out: inout [UInt8]) {
+  private func endLine(_ out: inout ByteBuilder) {
     out.append(13)
     out.append(10)
   }
 
   /// The host as a value of RFC 7239, 4: in quotation marks unless it is a token (a port makes it none).
-  private func appendTokenOrQuoted(_ out: inout [UInt8]) {
+  private func appendTokenOrQuoted(_ out: inout ByteBuilder) {
     if host.allSatisfy(isToken) { return out.append(contentsOf: host) }
     out.append(UInt8(ascii: "\""))
     for byte in host {

@@ -49,7 +49,7 @@ extension Forwarder {
   }
 
   /// One less where it counts; elsewhere as it came.
-  func appendMaxForwards(_ out: inout [UInt8], _ head: HTTPRequestHead, _ fields: Span<UInt8>) {
+  func appendMaxForwards(_ out: inout ByteBuilder, _ head: HTTPRequestHead, _ fields: Span<UInt8>) {
     let counts = head.method == .trace || head.method == .options
     var line = FieldCursor()
     while line.next(in: fields) {
@@ -59,7 +59,7 @@ extension Forwarder {
       if counts, let number = Self.decimal(value), number > 0 {
         out.append(decimal: min(number - 1, Self.most))
       } else {
-        out.append(value)
+        out.append(copying: value)
       }
       out.append("\r\n")
     }

@@ -14,6 +14,14 @@ struct ConnectionOptions {
 
   var listsNames: Bool { count > 0 }
 
+  /// In place: what stood among the names is not looked at, and too much to be written anew for every head.
+  mutating func reset() {
+    closes = false
+    keepsAlive = false
+    upgrades = false
+    count = 0
+  }
+
   mutating func take(_ octets: Octets, _ list: Range<Int>, from source: MessageSource) throws {
     try forEachMember(octets, list) { member in
       guard member.allSatisfy({ OctetSet.token.contains(octets[$0]) }) else {

@@ -30,6 +30,23 @@ struct FieldSection {
     self.maxFields = maxFields
   }
 
+  /// Forgets everything, in place.
+  mutating func reset() {
+    count = 0
+    contentLength = nil
+    isChunked = false
+    connection.reset()
+    hasTransferEncoding = false
+    hasUpgrade = false
+    offersH2C = false
+    expectsContinue = false
+    acceptsTrailers = false
+    host = nil
+    keptHost = nil
+    names = KnownNames()
+    run = 0..<0
+  }
+
   /// Takes the line `start..<end`, without its line end, which is two bytes.
   mutating func take(_ octets: Octets, _ start: Int, _ end: Int, into fields: inout HeaderFields) throws {
     count &+= 1
@@ -72,8 +89,8 @@ struct FieldSection {
   /// Copies what is left, and takes out what `connection` lists.
   mutating func finish(_ octets: Octets, into fields: inout HeaderFields) {
     flush(octets, into: &fields)
-    let connection = connection
     guard connection.listsNames else { return fields.note(names: names.rawValue, host: keptHost) }
+    let connection = connection
     fields.removeAll { name in connection.lists(name, in: octets) }
   }
 

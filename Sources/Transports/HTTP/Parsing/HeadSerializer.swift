@@ -48,7 +48,7 @@ enum HeadSerializer {
   ///   - lines: further field lines, checked, each with its line end.
   static func append<Wire: WireSink & ~Copyable>(
     _ head: HTTPRequestHead, _ outgoing: OutgoingRequest, host: [UInt8] = [],
-    without: RelayedField.Set = RelayedField.Set(), lines: [UInt8] = [], to wire: inout Wire
+    without: RelayedField.Set = RelayedField.Set(), lines: Span<UInt8> = Span(), to wire: inout Wire
   ) {
     wire.reserveRoom(for: head.targetBytes.count + head.fields.wireCount + lines.count + host.count + 192)
     head.method.withName { wire.append(copying: $0) }
@@ -65,7 +65,7 @@ enum HeadSerializer {
       wire.append("\r\n")
     }
     append(head.fields, keepsUpgrade: outgoing.upgrades, without, to: &wire)
-    wire.append(contentsOf: lines)
+    wire.append(copying: lines)
     append(outgoing.body, to: &wire)
     if outgoing.expectsContinue { wire.append("expect: 100-continue\r\n") }
     if outgoing.acceptsTrailers { wire.append("te: trailers\r\n") }
@@ -82,12 +82,12 @@ enum HeadSerializer {
   /// Appends status line, fields, `lines`, framing and the empty line.
   static func append<Wire: WireSink & ~Copyable>(
     _ head: HTTPResponseHead, _ outgoing: OutgoingResponse, without: RelayedField.Set = RelayedField.Set(),
-    lines: [UInt8] = [], to wire: inout Wire
+    lines: Span<UInt8> = Span(), to wire: inout Wire
   ) {
     wire.reserveRoom(for: head.fields.wireCount + lines.count + 192)
     appendStatusLine(head.status, to: &wire)
     append(head.fields, keepsUpgrade: outgoing.upgrades, without, to: &wire)
-    wire.append(contentsOf: lines)
+    wire.append(copying: lines)
     append(outgoing.body, to: &wire)
     if let length = outgoing.declaredLength, outgoing.body == .none {
       wire.append("content-length: ")

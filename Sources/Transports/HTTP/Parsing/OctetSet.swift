@@ -40,8 +40,29 @@ extension Octets {
   @inline(__always) func endOfToken(_ start: Int, _ end: Int) -> Int {
     let table = Self.tokenTable.utf8Start
     var i = start
+    // Letters and hyphens, which is all that nearly every name is made of, eight octets at a time.
+    while i &+ 8 <= end {
+      let others = othersThanLettersAndHyphens(at: i)
+      if others != 0 {
+        i &+= others.trailingZeroBitCount / 8
+        break
+      }
+      i &+= 8
+    }
     while i < end, table[Int(self[i])] == UInt8(ascii: "1") { i &+= 1 }
     return i
+  }
+
+  /// A bit for each of the eight octets there that is neither an ASCII letter nor a hyphen.
+  @inline(__always) private func othersThanLettersAndHyphens(at place: Int) -> UInt64 {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    let word = UInt64(littleEndian: UnsafeRawPointer(self).loadUnaligned(fromByteOffset: place, as: UInt64.self))
+    // Seven bits each, so that no sum reaches the next octet.
+    let low = word & (ones &* 0x7f)
+    let folded = low | (ones &* 0x20)
+    let letters = (folded &+ (ones &* (0x80 - 0x61))) & ~(folded &+ (ones &* (0x80 - 0x7b)))
+    let isNoHyphen = (low ^ (ones &* 0x2d)) &+ (ones &* 0x7f)
+    return (~(letters | ~isNoHyphen) | word) & (ones &* 0x80)
   }
 
   /// The index of the first control character but a tab in `start..<end`, or `end`. Eight octets at a time.

@@ -5,10 +5,11 @@ internal import Pipeline
 ///
 /// A value that knows bytes and nothing else. The caller gives it all that has come since the head's begin, as often as
 /// more has come; it remembers how far it is, so the work is linear however the bytes are cut.
+///
+/// Steps that only look are inlined: they would get a copy of it all.
 struct RequestHeadParser {
   private let maxRequestLine: Int
   private let maxHead: Int
-  private let maxFields: Int
   private let maxBody: UInt64
 
   private var fields: FieldSection
@@ -24,14 +25,13 @@ struct RequestHeadParser {
   init(_ options: HTTPOptions) {
     maxRequestLine = options.maxRequestLine
     maxHead = options.maxHead
-    maxFields = options.maxFields
     maxBody = options.maxBody ?? .max
     fields = FieldSection(source: .client, maxFields: options.maxFields)
   }
 
   /// Forgets everything: the next bytes begin a head.
   mutating func reset() {
-    fields = FieldSection(source: .client, maxFields: maxFields)
+    fields.reset()
     lineStart = 0
     scanned = 0
     hasRequestLine = false
@@ -93,6 +93,7 @@ struct RequestHeadParser {
   }
 
   /// What cannot become a request is refused before its line ends, which might never come: TLS to this port, for one.
+  @inline(__always)
   private func checkBegin(_ octets: Octets, _ count: Int) throws {
     guard lineStart < count, !OctetSet.token.contains(octets[lineStart]) else { return }
     guard octets[lineStart] == 13 else { throw noMethod(octets[lineStart]) }
@@ -162,18 +163,21 @@ struct RequestHeadParser {
     let isHTTP10 = head.version == .http10
     try checkHost(octets, isNeeded: !isHTTP10)
     head.body = try bodyLength(isHTTP10: isHTTP10)
-    let connection = fields.connection
+    // One by one: together they are a copy of all the names that may be listed.
+    let (closes, staysOpen, upgrades) = (
+      fields.connection.closes, fields.connection.keepsAlive, fields.connection.upgrades
+    )
     var isForProxy = false
     switch target {
     case .absolute, .authority: isForProxy = true
     case .origin, .asterisk: break
     }
     // A proxy in between that knows nothing of keep-alive passes it on to us (RFC 9112, 9.3 and C.2.2).
-    framing.keepsAlive = !connection.closes && (!isHTTP10 || (connection.keepsAlive && !isForProxy))
+    framing.keepsAlive = !closes && (!isHTTP10 || (staysOpen && !isForProxy))
     framing.expectsContinue = fields.expectsContinue && !isHTTP10 && head.body != .none && head.body != .bytes(0)
     framing.acceptsTrailers = fields.acceptsTrailers && !isHTTP10
     framing.hasHost = fields.host != nil
-    framing.wantsUpgrade = connection.upgrades && fields.hasUpgrade && !fields.offersH2C && !isHTTP10 && !isConnect
+    framing.wantsUpgrade = upgrades && fields.hasUpgrade && !fields.offersH2C && !isHTTP10 && !isConnect
     fields.finish(octets, into: &head.fields)
     if fields.hasUpgrade {
       if framing.wantsUpgrade { head.fields.noteConnectionField() } else { head.fields.remove("upgrade") }
@@ -183,6 +187,7 @@ struct RequestHeadParser {
     }
   }
 
+  @inline(__always)
   private func bodyLength(isHTTP10: Bool) throws -> HTTPBodyLength {
     let source = MessageSource.client
     if fields.hasTransferEncoding {
@@ -196,6 +201,7 @@ struct RequestHeadParser {
     return .bytes(length)
   }
 
+  @inline(__always)
   private func checkHost(_ octets: Octets, isNeeded: Bool) throws {
     let source = MessageSource.client
     guard let range = fields.host else {

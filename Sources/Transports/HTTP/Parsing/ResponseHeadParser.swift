@@ -5,7 +5,6 @@ internal import Pipeline
 /// would let one client's answer reach another. Every breach is `upstreamProtocol` (502).
 struct ResponseHeadParser {
   private let maxHead: Int
-  private let maxFields: Int
 
   private var fields: FieldSection
   /// Where the line begins that is not complete yet.
@@ -16,13 +15,12 @@ struct ResponseHeadParser {
 
   init(_ options: HTTPOptions) {
     maxHead = options.maxHead
-    maxFields = options.maxFields
     fields = FieldSection(source: .origin, maxFields: options.maxFields)
   }
 
   /// Forgets everything: the next bytes begin a head.
   mutating func reset() {
-    fields = FieldSection(source: .origin, maxFields: maxFields)
+    fields.reset()
     lineStart = 0
     scanned = 0
   }
@@ -79,6 +77,7 @@ struct ResponseHeadParser {
   // MARK: - The status line
 
   /// Something else than HTTP is refused before its line ends, which might never come.
+  @inline(__always)
   private func checkBegin(_ octets: Octets, _ count: Int) throws {
     let name: StaticString = "HTTP/"
     for i in 0..<min(count, name.utf8CodeUnitCount) where octets[i] != name.utf8Start[i] {
@@ -121,13 +120,13 @@ struct ResponseHeadParser {
   private mutating func finish(
     _ octets: Octets, for method: HTTPMethod, into head: inout HTTPResponseHead
   ) throws -> ResponseFraming {
-    let connection = fields.connection
+    let (closes, staysOpen) = (fields.connection.closes, fields.connection.keepsAlive)
     var framing = ResponseFraming()
     framing.version = version
     head.receivedVersion = version
     framing.isInterim = head.status < 200 && head.status != 101
     framing.opensTunnel = head.status == 101 || (method == .connect && head.status / 100 == 2)
-    framing.keepsAlive = !connection.closes && (version == .http11 || connection.keepsAlive)
+    framing.keepsAlive = !closes && (version == .http11 || staysOpen)
     try setBody(&framing, status: head.status, of: method)
     fields.finish(octets, into: &head.fields)
     if fields.hasUpgrade {
@@ -141,7 +140,8 @@ struct ResponseHeadParser {
     return framing
   }
 
-  /// RFC 9112, 6.3.
+  /// RFC 9112, 6.3. Inlined: it would get a copy of the parser.
+  @inline(__always)
   private func setBody(_ framing: inout ResponseFraming, status: Int, of method: HTTPMethod) throws {
     let source = MessageSource.origin
     // What follows a 101 is another protocol's; one with a body leaves open where that begins (RFC 9110, 15.2.2).

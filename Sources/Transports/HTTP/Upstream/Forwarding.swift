@@ -76,11 +76,9 @@ extension HTTPConnection {
   }
 
   private func finishCall() {
-    let call = call
-    guard let link = call.link else { return }
-    let mayKeep = call.isReusable && link.proxyProtocol == nil
+    let mayKeep = call.isReusable
     guard let side = call.takeSide(on: connection.loop) else { return }
-    if mayKeep, let address = call.address {
+    if mayKeep, let address = call.address, let link = call.link, link.proxyProtocol == nil {
       share.pool.put(side, to: address, for: link)
     } else {
       side.stream.close()

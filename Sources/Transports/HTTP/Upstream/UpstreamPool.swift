@@ -9,11 +9,13 @@ final class UpstreamPool: TimerTarget {
   /// How late an idle connection may be closed.
   private static let sweepInterval = Duration.seconds(1)
 
-  // Not owned: the loop owns the pool, and closes it before it ends.
-  private unowned(unsafe) let loop: Loop
+  // Not owned: the loop owns the pool, and closes it before it ends. Unmanaged, as below, because counting references to what
+  // stays costs more than the rest of a look.
+  private let owner: Unmanaged<Loop>
+  private var loop: Loop { owner._withUnsafeGuaranteedRef { $0 } }
   private var shelves: [ObjectIdentifier: Shelf] = [:]
-  /// The shelf that was used last: nearly always the next one, too.
-  private var recent: Shelf?
+  /// The shelf that was used last: nearly always the next one, too. Sound: it is among `shelves` for as long as it is here.
+  private var recent: Unmanaged<Shelf>?
   private var timer = LazyTimer()
 
   /// The idle connections of one link.
@@ -35,19 +37,43 @@ final class UpstreamPool: TimerTarget {
       self.loop = loop
     }
 
+    /// The youngest connection to one of `addresses` that is alive.
+    fileprivate func take(_ addresses: [SocketAddress], _ address: inout SocketAddress?, on loop: Loop) -> RelaySide? {
+      var index = idle.count
+      while index > 0 {
+        index -= 1
+        guard addresses.isEmpty || addresses.contains(idle[index].address) else { continue }
+        // Nearly always the youngest.
+        let found = index == idle.count - 1 ? idle.removeLast() : idle.remove(at: index)
+        loop.idleUpstreams.add(-1, at: 0)
+        found.side.setWaker(nil)
+        // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
+        if let socket = found.side.socket, !socket.isSilent() {
+          socket.close()
+          continue
+        }
+        address = found.address
+        return found.side
+      }
+      return nil
+    }
+
     /// Something happened to a connection that waits: its upstream has closed it, or says what nobody asked for.
     func wake(_ stream: any ByteStream) {
       guard let socket = stream as? Socket, !socket.isSilent(),
         let index = idle.firstIndex(where: { $0.side.stream === stream })
       else { return }
-      idle.remove(at: index)
+      let dead = idle.remove(at: index)
       loop.idleUpstreams.add(-1, at: 0)
-      stream.waker = nil
-      stream.close()
+      // Nobody else holds it, and the loop that calls does not.
+      withExtendedLifetime(dead) {
+        stream.waker = nil
+        stream.close()
+      }
     }
   }
 
-  init(_ loop: Loop) { self.loop = loop }
+  init(_ loop: Loop) { owner = .passUnretained(loop) }
 
   /// Connections that wait, over all links.
   var count: Int { shelves.values.reduce(0) { $0 + $1.idle.count } }
@@ -57,56 +83,48 @@ final class UpstreamPool: TimerTarget {
   ///
   /// - Parameter address: becomes where it leads.
   func take(_ link: UpstreamLink, _ addresses: [SocketAddress], _ address: inout SocketAddress?) -> RelaySide? {
-    // Once: each look at what is not owned counts references.
-    let loop = loop
     if addresses.isEmpty, link.isChosenByClient { return nil }
     guard let shelf = standingShelf(for: link) else { return nil }
-    var index = shelf.idle.count
-    while index > 0 {
-      index -= 1
-      guard addresses.isEmpty || addresses.contains(shelf.idle[index].address) else { continue }
-      // Nearly always the youngest.
-      let found = index == shelf.idle.count - 1 ? shelf.idle.removeLast() : shelf.idle.remove(at: index)
-      loop.idleUpstreams.add(-1, at: 0)
-      found.side.setWaker(nil)
-      // Readable is the end, an error, or bytes without a request (RFC 9112, 9.8): each ends its use.
-      if let socket = found.side.socket, !socket.isSilent() {
-        socket.close()
-        continue
-      }
-      address = found.address
-      return found.side
+    // Sound: closing a connection here wakes nobody, so the shelf stays.
+    return shelf._withUnsafeGuaranteedRef { shelf in
+      owner._withUnsafeGuaranteedRef { shelf.take(addresses, &address, on: $0) }
     }
-    return nil
   }
 
   /// Keeps a connection that has answered its last request to the last byte.
   func put(_ side: __owned RelaySide, to address: SocketAddress, for link: UpstreamLink) {
-    let loop = loop
+    owner._withUnsafeGuaranteedRef { put(side, to: address, for: link, on: $0) }
+  }
+
+  @inline(__always)
+  private func put(_ side: __owned RelaySide, to address: SocketAddress, for link: UpstreamLink, on loop: Loop) {
     let isDead = side.socket.map { !$0.isSilent() } ?? false
     guard link.maxIdle > 0, link.idleTimeout > .zero, !isDead, !loop.isStopping else { return side.stream.close() }
-    let shelf = shelf(for: link)
-    // Where another one waits the timer is armed for that, which is due before this one.
-    if shelf.idle.isEmpty { timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self) }
-    if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
-    loop.idleUpstreams.add(1, at: 0)
-    side.setWaker(shelf)
-    shelf.idle.append(Shelf.Idle(side: side, address: address, since: loop.now))
+    shelf(for: link)._withUnsafeGuaranteedRef { shelf in
+      // Where another one waits the timer is armed for that, which is due before this one.
+      if shelf.idle.isEmpty { timer.ensure(by: loop.now + link.idleTimeout + Self.sweepInterval, on: loop, self) }
+      if shelf.idle.count >= link.maxIdle { drop(shelf.idle.removeFirst()) }
+      loop.idleUpstreams.add(1, at: 0)
+      side.setWaker(shelf)
+      shelf.idle.append(Shelf.Idle(side: side, address: address, since: loop.now))
+    }
   }
 
-  private func standingShelf(for link: UpstreamLink) -> Shelf? {
-    if let recent, recent.link === link { return recent }
+  private func standingShelf(for link: UpstreamLink) -> Unmanaged<Shelf>? {
+    if let recent, recent._withUnsafeGuaranteedRef({ $0.link === link }) { return recent }
     guard let shelf = shelves[ObjectIdentifier(link)] else { return nil }
-    recent = shelf
-    return shelf
+    let found = Unmanaged.passUnretained(shelf)
+    recent = found
+    return found
   }
 
-  private func shelf(for link: UpstreamLink) -> Shelf {
+  private func shelf(for link: UpstreamLink) -> Unmanaged<Shelf> {
     if let shelf = standingShelf(for: link) { return shelf }
     let shelf = Shelf(link, loop)
     shelves[ObjectIdentifier(link)] = shelf
-    recent = shelf
-    return shelf
+    let new = Unmanaged.passUnretained(shelf)
+    recent = new
+    return new
   }
 
   private func drop(_ idle: Shelf.Idle) {
@@ -129,7 +147,7 @@ final class UpstreamPool: TimerTarget {
         next = min(next, oldest.since + shelf.link.idleTimeout)
       } else {
         shelves[key] = nil
-        if recent === shelf { recent = nil }
+        recent = nil
       }
     }
     if next < .distantFuture { timer.ensure(by: next + Self.sweepInterval, on: loop, self) }
@@ -138,8 +156,8 @@ final class UpstreamPool: TimerTarget {
   /// Closes every connection: the loop ends.
   func closeAll() {
     for shelf in shelves.values { for idle in shelf.idle { drop(idle) } }
-    shelves.removeAll()
     recent = nil
+    shelves.removeAll()
     timer.cancel(on: loop)
   }
 }

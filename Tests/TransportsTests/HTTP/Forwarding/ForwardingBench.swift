@@ -56,31 +56,33 @@ struct ForwardingBench {
     of head: HTTPRequestHead, by forwarder: Forwarder, toStranger: Bool = false, toProxy: Bool = false,
     hasPrincipal: Bool = false
   ) -> [String] {
-    var out: [UInt8] = []
+    var out = ByteBuilder()
     var seen = RelayedField.Set()
     head.fields.withWireBytes { bytes in
       var line = FieldCursor()
       while line.next(in: bytes) {
         if forwarder.claim(bytes.extracting(line.name), &seen) { continue }
-        out.append(bytes.extracting(line.name))
+        out.append(copying: bytes.extracting(line.name))
         out.append(": ")
-        out.append(bytes.extracting(line.value))
+        out.append(copying: bytes.extracting(line.value))
         out.append("\r\n")
       }
     }
     forwarder.appendToRequest(
       &out, head, seen: seen, toStranger: toStranger, toProxy: toProxy, hasPrincipal: hasPrincipal)
-    return String(decoding: out, as: UTF8.self).split(separator: "\r\n").map(String.init)
+    return String(decoding: out.bytes, as: UTF8.self).split(separator: "\r\n").map(String.init)
   }
 
   func respond(_ fields: [String], version: HTTPVersion = .http11, fromProxy: Bool = false) -> [String] {
     let forwarder = Forwarder(ForwardingRules(options), peer: peer)
-    var out: [UInt8] = []
+    var out = ByteBuilder()
     for field in fields {
       let name = Array(field.prefix { $0 != ":" }.utf8)
-      if !forwarder.claimsOfResponse(name.span, fromProxy: fromProxy) { out += Array("\(field)\r\n".utf8) }
+      if !forwarder.claimsOfResponse(name.span, fromProxy: fromProxy) {
+        out.append(contentsOf: Array("\(field)\r\n".utf8))
+      }
     }
     forwarder.appendToResponse(&out, version: version, backend: "http://10.0.0.1:80")
-    return String(decoding: out, as: UTF8.self).split(separator: "\r\n").map(String.init)
+    return String(decoding: out.bytes, as: UTF8.self).split(separator: "\r\n").map(String.init)
   }
 }

@@ -110,7 +110,8 @@ import Testing
     head.fields.set("x", "y")
     edit(&head)
     var wire: [UInt8] = []
-    HeadSerializer.append(head, outgoing, lines: Array("z: 1\r\n".utf8), to: &wire)
+    let lines = Array("z: 1\r\n".utf8)
+    HeadSerializer.append(head, outgoing, lines: lines.span, to: &wire)
     return String(decoding: wire, as: UTF8.self)
   }
 

@@ -125,6 +125,24 @@ import Testing
   }
 
   /// Eight octets are looked at at a time, the last eight of a longer line once more: every length, every place, every octet.
+  @Test func theEndOfATokenIsFoundWhereverItStands() {
+    for length in 0...20 {
+      for place in 0..<length {
+        for octet in UInt8.min...UInt8.max {
+          // What the eight at a time are, and what ends that.
+          for filler in [UInt8(ascii: "a"), UInt8(ascii: "-"), UInt8(ascii: "Z"), UInt8(ascii: "7")] {
+            var line = [UInt8](repeating: filler, count: length)
+            line[place] = octet
+            let found = ([0] + line + [0]).withUnsafeBufferPointer { $0.baseAddress?.endOfToken(1, length + 1) }
+            if found != (OctetSet.token.contains(octet) ? length : place) + 1 {
+              Issue.record("\(octet) at \(place) of \(length): \(found ?? -1)")
+            }
+          }
+        }
+      }
+    }
+  }
+
   @Test func aControlCharacterIsFoundWhereverItStands() {
     for length in 0...20 {
       for place in 0..<length {
