@@ -74,15 +74,22 @@ class Load:
 
 
 class Workload:
-    """What is done, how often, and in which unit it is shown."""
+    """What is done, how often, and in which unit it is shown.
 
-    def __init__(self, key, title, unit, programs, arguments, quick, source=False, socks5=False, http=False, own=None):
+    `slices`: short measurements that a round consists of. The machine drifts from second to second, so that many neighbours in
+    short turns tell more than few in long ones; of what moves gigabytes one turn is long enough.
+    """
+
+    def __init__(
+        self, key, title, unit, programs, arguments, quick, source=False, socks5=False, http=False, own=None, slices=1
+    ):
         self.key, self.title, self.unit = key, title, unit
         self.programs = programs
         self.all_arguments = {False: arguments, True: quick}
         # What a program does instead: {program: arguments}.
         self.own = own or {}
         self.source, self.socks5, self.http = source, socks5, http
+        self.slices = slices
 
     def arguments(self, program, quick):
         return self.own.get(program) or self.all_arguments[quick]
@@ -129,19 +136,19 @@ def workloads():
         Workload("pingpong4", "64 B ping-pong, 4 connections", micro, RELAYS,
                  ["pingpong", 4, 40_000, 2_000], ["pingpong", 4, 20_000, 1_000]),
         Workload("pingpong64", "64 B ping-pong, 64 connections", micro, RELAYS,
-                 ["pingpong", 64, 100_000, 10_000], ["pingpong", 64, 40_000, 5_000]),
+                 ["pingpong", 64, 25_000, 5_000], ["pingpong", 64, 10_000, 2_000], slices=4),
         Workload("pingpong256", "64 B ping-pong, 256 connections", micro, RELAYS,
-                 ["pingpong", 256, 100_000, 10_000], ["pingpong", 256, 40_000, 5_000]),
+                 ["pingpong", 256, 25_000, 5_000], ["pingpong", 256, 10_000, 2_000], slices=4),
         Workload("connect", "connect + 64 B + close", "µs/connection", CLOSING,
-                 ["connect", 16, 15_000, 1_000], ["connect", 16, 6_000, 500]),
+                 ["connect", 16, 4_000, 500], ["connect", 16, 1_500, 250], slices=4),
         Workload("socks5", "SOCKS5 with password, connect + 64 B + close", "µs/connection", SOCKS5,
-                 ["connect", 16, 10_000, 1_000], ["connect", 16, 4_000, 500], socks5=True),
+                 ["connect", 16, 2_500, 500], ["connect", 16, 1_000, 250], socks5=True, slices=4),
         Workload("http", "HTTP reverse, 128 B body, 64 connections", "µs/request", HTTP,
-                 ["http", 64, 60_000, 10_000, "/128"], ["http", 64, 30_000, 5_000, "/128"], http=True),
+                 ["http", 64, 20_000, 4_000, "/128"], ["http", 64, 10_000, 2_000, "/128"], http=True, slices=4),
         Workload("http256", "HTTP reverse, 128 B body, 256 connections", "µs/request", HTTP,
-                 ["http", 256, 60_000, 10_000, "/128"], ["http", 256, 30_000, 5_000, "/128"], http=True),
+                 ["http", 256, 20_000, 4_000, "/128"], ["http", 256, 10_000, 2_000, "/128"], http=True, slices=4),
         Workload("http64k", "HTTP reverse, 64 KiB body, 16 connections", "µs/request", HTTP,
-                 ["http", 16, 20_000, 3_000, "/65536"], ["http", 16, 10_000, 2_000, "/65536"], http=True),
+                 ["http", 16, 5_000, 1_000, "/65536"], ["http", 16, 3_000, 500, "/65536"], http=True, slices=4),
         Workload("features-pingpong", "what the features cost: 64 B ping-pong, 64 connections", micro, FEATURES,
                  ["pingpong", 64, 100_000, 10_000], ["pingpong", 64, 40_000, 5_000]),
         Workload("limit-above", "bulk, 4 connections, limit 1000 GB/s", "s/GB", LIMITED["limit-above"],
@@ -170,16 +177,17 @@ class Bench:
         return Load(self.scratch, self.load_core, program.port, arguments, target)
 
     def run(self, workload, available):
-        """All rounds of one workload: {program: [{"cost", "p50", "p99", "rate"}, …]}, one entry a round."""
+        """All rounds of one workload: {program: [{"cost", "p50", "p99", "rate"}, …]}, one entry a slice."""
         keys = [key for key in workload.programs if key in available]
         target = self.origin.source if workload.source else self.origin.http if workload.http else self.origin.echo
         programs = {key: self.fleet.start(key, target) for key in keys}
         samples = {key: [] for key in keys}
         wanted = SPEEDS.get(workload.key)
         arguments = {key: workload.arguments(key, self.quick) for key in keys}
-        self.say(f"{workload.title}: {' '.join(map(str, arguments[keys[0]]))}, {self.rounds} rounds of {', '.join(keys)}")
+        rounds = f"{self.rounds} rounds" + (f" of {workload.slices} slices" if workload.slices > 1 else "")
+        self.say(f"{workload.title}: {' '.join(map(str, arguments[keys[0]]))}, {rounds}: {', '.join(keys)}")
         # Round 0 warms up (caches, pools, the branch predictor) and is not counted.
-        for number in range(self.rounds + 1):
+        for number in range(self.rounds * workload.slices + 1):
             line = []
             # In another order each round, and the same in every run: what follows a busy neighbour finds other caches than what
             # follows a light one.
@@ -191,7 +199,7 @@ class Bench:
                 line.append(f"{key} {sample['cost']:.3g}")
                 if number > 0:
                     samples[key].append(sample)
-            self.say(f"  round {number}{' (warm-up)' if number == 0 else ''}: {'  '.join(line)}")
+            self.say(f"  {number}{' (warm-up)' if number == 0 else ''}: {'  '.join(line)}")
         for key, program in programs.items():
             if key not in ("sluice-bare", "sluice-nolog", "sluice-http-bare") and workload.key not in LIMITED and (
                     program.log_bytes() == 0):

@@ -1,5 +1,7 @@
 """The tables, and the gates. A gate that fails is shown as such and makes the run's status non-zero."""
 
+import statistics
+
 from measure import CLOSING, FEATURES, HTTP, LIMITED, PACED, RELAYS, SOCKS5, median
 
 NAMES = {
@@ -45,9 +47,10 @@ class Report:
 
     @staticmethod
     def ratio(ours, theirs, of="cost"):
-        """Median of the rounds' ratios, and their range: each round compares its own neighbours only."""
+        """Median of the rounds' ratios, and between what their middle half lies: each compares its own neighbours only."""
         ratios = [a[of] / b[of] for a, b in zip(ours, theirs)]
-        return median(ratios), f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else 3 * ratios
+        return median(ratios), f"{median(ratios):.2f} ({low:.2f}–{high:.2f})"
 
     def costs(self, results, workloads):
         relays = [key for key in CLOSING if any(key in samples for samples in results.values())]
@@ -87,7 +90,7 @@ class Report:
     def ratios(self, results, workloads):
         if not any(key.startswith("sluice") for samples in results.values() for key in samples):
             return
-        self.line("Ratios ours / theirs, median (lowest–highest round); below 1.00 we use less CPU:")
+        self.line("Ratios ours / theirs, median (middle half of the measurements); below 1.00 we use less CPU:")
         self.line()
         if any(key in samples for samples in results.values() for key in ("sluice", "sluice-bare", "sluice-socks5")):
             self.header(["workload", "column", "HAProxy", "nginx", "nginx, half-close on", "Go", "microsocks"])

@@ -130,7 +130,7 @@ private struct FieldLine: ~Copyable, Sendable {
   private var known: ListenerInfo?
   private var knownFields: [UInt8] = []
   /// The upstream of the last line: one of few.
-  private var knownUpstream: SocketAddress?
+  private var knownUpstream: (address: IPAddress, port: UInt16)?
   private var knownUpstreamText: [UInt8] = []
 
   mutating func begin(_ time: UnixTime) {
@@ -176,14 +176,12 @@ private struct FieldLine: ~Copyable, Sendable {
 
   mutating func upstream(_ address: SocketAddress?) {
     guard let address else { return nothing() }
-    if knownUpstream != address {
-      let start = bytes.count
-      bytes.append(address, style: style)
-      knownUpstream = address
-      knownUpstreamText = bytes.copy(from: start)
-    } else {
-      bytes.append(knownUpstreamText)
-    }
+    guard case .ip(let ip, let port) = address else { return bytes.append(address, style: style) }
+    if let knownUpstream, knownUpstream == (ip, port) { return bytes.append(knownUpstreamText) }
+    let start = bytes.count
+    bytes.append(address, style: style)
+    knownUpstream = (ip, port)
+    knownUpstreamText = bytes.copy(from: start)
   }
 
   /// What was asked and answered. The query and the fields stay out: they may hold what is secret.

@@ -79,6 +79,8 @@ open class HTTPExchange: PasswordExchange, PasswordTransport {
   }
 
   /// Lends the request to `body` where it is. `exchange.request.something` copies the head first, which counts references.
+  ///
+  /// Not inlinable: where it was, the optimizer made that very copy.
   package final func withRequest<Result>(_ body: (inout HTTPRequestHead) throws -> Result) rethrows -> Result {
     try body(&request)
   }

@@ -6,7 +6,7 @@ public struct HTTPRequestHead: Sendable {
   public package(set) var body = HTTPBodyLength.none
   /// The version that the client speaks.
   public package(set) var version = HTTPVersion.http11
-  package var targetBytes: [UInt8]
+  @usableFromInline package var targetBytes: [UInt8]
 
   /// - Parameter target: as in the request line (RFC 9112, 3.2): `/path?query`, `http://host/path`, `host:port` or `*`.
   public init(method: HTTPMethod, target: String) {
@@ -49,13 +49,15 @@ public struct HTTPRequestHead: Sendable {
   }
 
   /// Borrows the host and port that the request is for, as they were sent; `nil` without any.
-  package func withAuthority<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
+  @inlinable package func withAuthority<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
     if let authority = authorityRange { return try body(targetBytes.span.extracting(authority)) }
     return try fields.withHost(body)
   }
 
   /// Borrows the target without its query, for logs: a query may hold what is secret.
-  package func withTargetBeforeQuery<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+  @inlinable package func withTargetBeforeQuery<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows
+    -> Result
+  {
     let end = targetBytes.firstIndex(of: UInt8(ascii: "?")) ?? targetBytes.count
     return try body(targetBytes.span.extracting(0..<end))
   }
@@ -96,7 +98,7 @@ public struct HTTPRequestHead: Sendable {
   }
 
   /// `host:port` in `http://host:port/path`, or the whole target of a CONNECT.
-  package var authorityRange: Range<Int>? {
+  @usableFromInline package var authorityRange: Range<Int>? {
     if method == .connect { return 0..<targetBytes.count }
     guard !isOriginForm, let colon = targetBytes.firstIndex(of: UInt8(ascii: ":")),
       colon + 2 < targetBytes.count, targetBytes[colon + 1] == UInt8(ascii: "/"),

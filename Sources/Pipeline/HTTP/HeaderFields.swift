@@ -57,15 +57,15 @@ func isTokenByte(_ byte: UInt8) -> Bool {
 /// Values are read in place; `fields["…"]` makes a `String` on request. What is set is made safe: CR, LF and NUL are
 /// dropped from values, so that no value can begin another field.
 public struct HeaderFields: Sendable {
-  var bytes: [UInt8] = []
+  @usableFromInline var bytes: [UInt8] = []
   /// Whether a field may be among them that concerns one connection only, or the framing: an element added one. The
   /// transport writes those itself, so it looks through the lines only when this says so.
   package internal(set) var mayHoldConnectionFields = false
   /// Which of the names that a transport looks for are among the lines, as bits of its own; `nil`: nobody knows, for lines have
   /// been changed since they were parsed.
-  package private(set) var knownNames: UInt32?
+  @usableFromInline package private(set) var knownNames: UInt32?
   /// Where the value of `host` stands while `knownNames` is known; empty: not known.
-  private var hostPlace = 0..<0
+  @usableFromInline private(set) var hostPlace = 0..<0
 
   public init() {}
 
@@ -209,7 +209,7 @@ public struct HeaderFields: Sendable {
   }
 
   /// The same of `host`, which is asked for several times a request: nothing is searched where a parser has noted it.
-  package func withHost<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
+  @inlinable package func withHost<Result: ~Copyable>(_ body: (Span<UInt8>?) throws -> Result) rethrows -> Result {
     if knownNames != nil, !hostPlace.isEmpty { return try body(bytes.span.extracting(hostPlace)) }
     return try withValue(of: "host", body)
   }
@@ -232,7 +232,7 @@ public struct HeaderFields: Sendable {
   }
 
   /// The lines as they go on the wire, without the empty line that ends them.
-  public func withWireBytes<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+  @inlinable public func withWireBytes<Result: ~Copyable>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
     try body(bytes.span)
   }
 

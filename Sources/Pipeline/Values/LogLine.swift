@@ -18,7 +18,7 @@
   package var count: Int { storage.count }
 
   /// What has been written.
-  package func withBytes<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
+  @inlinable package func withBytes<Result>(_ body: (Span<UInt8>) throws -> Result) rethrows -> Result {
     try storage.withBytes { try body($0.bindMemory(to: UInt8.self).span) }
   }
 

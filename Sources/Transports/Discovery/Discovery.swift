@@ -3,7 +3,7 @@ internal import Synchronization
 
 /// What keeps the backends of a group what its source says: the task that looks, and the wait of exchanges that come before it
 /// has seen anything.
-final class Discovery: Sendable {
+@usableFromInline final class Discovery: Sendable {
   let source: BackendSource
   private let isKnown = Atomic<Bool>(false)
   private let known = Signal()

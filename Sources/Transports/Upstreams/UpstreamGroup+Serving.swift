@@ -1,4 +1,4 @@
-internal import Pipeline
+public import Pipeline
 internal import Synchronization
 
 /// The numbers of the backends that an exchange has tried; only failures cost an allocation.
@@ -14,8 +14,10 @@ extension UpstreamGroup {
   }
 
   /// Serves an exchange by one backend.
-  @inline(__always)
-  func serve(_ exchange: Exchange) async throws -> Summary {
+  @usableFromInline func serve(_ exchange: Exchange, foundBy discovery: Discovery?) async throws -> Summary {
+    // Nothing is dialled for a client that has not finished its handshake.
+    if let client = exchange as? SOCKS5Exchange { _ = try await client.destination() }
+    if let discovery { try await discovery.awaitBackends(of: self, exchange) }
     let key = hashKey(of: exchange)
     var passedOver: [Int] = []
     while true {
