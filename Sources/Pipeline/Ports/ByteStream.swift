@@ -20,7 +20,8 @@ public enum StreamError: Error, Hashable, Sendable {
 
 /// Told that a stream may have become readable or writable.
 public protocol StreamWaker: AnyObject {
-  /// Called on the stream's own loop; may be called without need, and from within a call into the stream.
+  /// Called on the stream's own loop; may be called without need, and from within a call into the stream. The caller does not
+  /// keep the stream: who lets go of it in here touches it no more.
   func wake(_ stream: any ByteStream)
 }
 

@@ -53,6 +53,19 @@ private func json(_ bytes: [UInt8]) -> String { line { $0.append(value: bytes.sp
     }
   }
 
+  @Test func numbersAreFilledUpWithZeros() {
+    for digits in 1...20 {
+      for number in [0, 7, 42, 999, 1000, 9999, 10_000, 12_345_678, 99_999_999, 100_000_000, .max] as [UInt64] {
+        var bytes = ByteBuilder()
+        bytes.append(decimal: number, digits: digits)
+        let plain = "\(number)"
+        let expected = String(repeating: "0", count: max(0, digits - plain.count)) + plain
+        let written = String(decoding: bytes.bytes, as: UTF8.self)
+        #expect(written == expected, "\(digits) digits")
+      }
+    }
+  }
+
   @Test func theThousandthsOfAMillisecondHaveThreeDigits() {
     for microseconds in Array(0...2000) + [12_345_678, 123_456_789_012] {
       let thousandths = "\(microseconds % 1000)"

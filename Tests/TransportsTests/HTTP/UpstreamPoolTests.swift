@@ -145,6 +145,54 @@ extension UpstreamPool {
     await world.stop()
   }
 
+  /// The pool's reference is the last one: it goes away within the very call that tells of the event.
+  @Test func oneThatNobodyElseHoldsLeavesAndIsFreed() async throws {
+    let world = try World()
+    let link = UpstreamLink()
+    let near = try BlockingPeer.connect(world.backend.address)
+    let far = try world.backend.accept()
+    let fd = dup(near.fd)
+    _ = fcntl(fd, F_SETFL, O_NONBLOCK)
+    let address = address
+    let freed = Freed()
+    await world.loop.run { loop in
+      guard let socket = Socket(adopting: fd, on: loop) else { return }
+      freed.socket = socket
+      loop.http.pool.put(RelaySide(socket), to: address, for: link)
+    }
+    #expect(await world.loop.run { _ in freed.socket != nil })
+    near.close()
+    far.close()
+    while await world.loop.run({ $0.http.pool.count }) > 0 { await Task.yield() }
+    #expect(await world.loop.run { _ in freed.socket == nil })
+    await world.stop()
+  }
+
+  /// Looked at on the loop alone.
+  private final class Freed: @unchecked Sendable {
+    weak var socket: Socket?
+  }
+
+  @Test func aLinkThatWasSweptIsUsedAgain() async throws {
+    let world = try World()
+    let link = UpstreamLink(idleTimeout: .milliseconds(20))
+    let (old, far) = try await world.socket()
+    let (new, farNew) = try await world.socket()
+    let address = address
+    await world.loop.run { $0.http.pool.put(RelaySide(old), to: address, for: link) }
+    let closed = try await onThread { try far.receive().isEmpty }
+    #expect(closed)
+    await world.loop.run { loop in
+      let pool = loop.http.pool
+      #expect(pool.take(link, [address]) == nil)
+      pool.put(RelaySide(new), to: address, for: link)
+      #expect(pool.count == 1)
+      #expect(pool.take(link, [address])?.socket === new)
+    }
+    _ = farNew
+    await world.stop()
+  }
+
   @Test func oneThatIsIdleForTooLongIsClosed() async throws {
     let world = try World()
     let link = UpstreamLink(idleTimeout: .milliseconds(20))

@@ -114,4 +114,30 @@ import Testing
       #expect(lines.contains(host.isEmpty ? "forwarded: for=192.0.2.7;proto=http" : "host: \(host)"))
     }
   }
+
+  /// Of a head that the parser has looked at, whose lines are not gone through again, what was written last is used again.
+  @Test func theNextParsedRequestOnTheConnectionHasItsOwnHost() throws {
+    let bench = ForwardingBench()
+    let forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    for host in ["a.example", "a.example", "b", "", "b", "b.example", "", "", "a.example"] {
+      var parser = RequestHeadParser(HTTPOptions())
+      var head = HTTPRequestHead(method: .get, target: "")
+      var framing = RequestFraming()
+      let text = host.isEmpty ? "GET / HTTP/1.0\r\n\r\n" : "GET / HTTP/1.1\r\nHost: \(host)\r\n\r\n"
+      _ = try Array(text.utf8).withUnsafeBytes { try parser.parse($0, into: &head, &framing) }
+      #expect(KnownNames(of: head.fields) != nil)
+      _ = try forwarder.receive(&head)
+      let own = bench.lines(of: head, by: forwarder).filter { !$0.hasPrefix("Host: ") }
+      // A connection of its own has nothing to use again.
+      #expect(own == bench.lines(of: head, by: try newForwarder(bench, &head)).filter { !$0.hasPrefix("Host: ") })
+      #expect(own.contains("x-forwarded-host: \(host)") == !host.isEmpty)
+      #expect(own.filter { $0.hasPrefix("x-forwarded-host:") }.count == (host.isEmpty ? 0 : 1))
+    }
+  }
+
+  private func newForwarder(_ bench: ForwardingBench, _ head: inout HTTPRequestHead) throws -> Forwarder {
+    let forwarder = Forwarder(ForwardingRules(bench.options), peer: bench.peer)
+    _ = try forwarder.receive(&head)
+    return forwarder
+  }
 }

@@ -29,6 +29,14 @@ enum Parsed: Equatable, CustomStringConvertible {
     var parser = RequestHeadParser(options)
     var head = HTTPRequestHead(method: .get, target: "")
     var framing = RequestFraming()
+    return request(bytes, ends: ends, by: &parser, &head, &framing)
+  }
+
+  /// The same by a parser that may have parsed before, and was reset.
+  static func request(
+    _ bytes: [UInt8], ends: [Int]? = nil, by parser: inout RequestHeadParser, _ head: inout HTTPRequestHead,
+    _ framing: inout RequestFraming
+  ) -> Parsed {
     do {
       for end in ends ?? [bytes.count] {
         let received = Array(bytes[..<end])
@@ -61,6 +69,14 @@ enum Parsed: Equatable, CustomStringConvertible {
   ) -> Parsed {
     var parser = ResponseHeadParser(options)
     var head = HTTPResponseHead()
+    return response(bytes, to: method, ends: ends, by: &parser, &head)
+  }
+
+  /// The same by a parser that may have parsed before, and was reset.
+  static func response(
+    _ bytes: [UInt8], to method: HTTPMethod = .get, ends: [Int]? = nil, by parser: inout ResponseHeadParser,
+    _ head: inout HTTPResponseHead
+  ) -> Parsed {
     var framing = ResponseFraming()
     do {
       for end in ends ?? [bytes.count] {

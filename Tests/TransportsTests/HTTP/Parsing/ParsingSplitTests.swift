@@ -64,6 +64,49 @@ import Testing
     }
   }
 
+  // What is remembered of a head ends with it: also where it was refused, and where its rest never came.
+  private static let beforeRequests =
+    requests + [
+      "GET / HTTP/1.0\r\nUpgrade: h2c\r\nConnection: upgrade, x, keep-alive\r\nTE: trailers\r\nExpect: 100-continue\r\n\r\n",
+      "PUT / HTTP/1.1\r\nVia: 1.1 x\r\nX-Forwarded-For: 1.2.3.4\r\nHost:  a \r\nConnection: close, x\r\nContent-Length: 7\r\n\r\n",
+      "PUT / HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+    ]
+
+  @Test(arguments: beforeRequests) func aRequestLeavesNothingToTheNext(before: String) {
+    let earlier = Array(before.utf8)
+    for later in Self.beforeRequests {
+      let bytes = Array(later.utf8)
+      let alone = Parsed.request(bytes)
+      for end in 0...earlier.count {
+        var parser = RequestHeadParser(HTTPOptions())
+        var head = HTTPRequestHead(method: .get, target: "")
+        var framing = RequestFraming()
+        _ = Parsed.request(earlier, ends: [end], by: &parser, &head, &framing)
+        parser.reset()
+        // As a connection does.
+        (head.method, head.version) = (.get, .http11)
+        let next = Parsed.request(bytes, by: &parser, &head, &framing)
+        if next != alone { Issue.record("behind \(end) bytes of it: \(next), alone: \(alone)") }
+      }
+    }
+  }
+
+  @Test(arguments: responses) func aResponseLeavesNothingToTheNext(before: String) {
+    let earlier = Array(before.utf8)
+    for later in Self.responses {
+      let bytes = Array(later.utf8)
+      let alone = Parsed.response(bytes)
+      for end in 0...earlier.count {
+        var parser = ResponseHeadParser(HTTPOptions())
+        var head = HTTPResponseHead()
+        _ = Parsed.response(earlier, ends: [end], by: &parser, &head)
+        parser.reset()
+        let next = Parsed.response(bytes, by: &parser, &head)
+        if next != alone { Issue.record("behind \(end) bytes of it: \(next), alone: \(alone)") }
+      }
+    }
+  }
+
   /// A head is complete with the last byte of its empty line, and not one earlier.
   @Test(arguments: requests) func aPrefixIsNeverTakenForTheWhole(text: String) {
     let bytes = Array(text.utf8)

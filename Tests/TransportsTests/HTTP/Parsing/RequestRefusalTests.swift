@@ -124,7 +124,7 @@ import Testing
     }
   }
 
-  /// Eight octets are looked at at a time, the last eight of a longer line once more: every length, every place, every octet.
+  /// Eight octets are looked at at a time: every length, every place, every octet.
   @Test func theEndOfATokenIsFoundWhereverItStands() {
     for length in 0...20 {
       for place in 0..<length {
@@ -143,6 +143,7 @@ import Testing
     }
   }
 
+  /// Eight octets are looked at at a time, the last eight of a longer line once more: every length, every place, every octet.
   @Test func aControlCharacterIsFoundWhereverItStands() {
     for length in 0...20 {
       for place in 0..<length {
